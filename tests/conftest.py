@@ -1,0 +1,31 @@
+"""Fixtures that every room shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """One local Spark with Delta for the whole run; starting it takes some seconds."""
+    from jude.spark import build_spark
+
+    warehouse = tmp_path_factory.mktemp("warehouse")
+    session = build_spark(
+        "jude-tests",
+        master="local[2]",
+        driver_memory="1g",
+        extra={
+            "spark.sql.warehouse.dir": str(warehouse),
+            # Tests are many short queries: compiling each costs more than running it.
+            "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        },
+    )
+    yield session
+    session.stop()
