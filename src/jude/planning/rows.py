@@ -66,24 +66,39 @@ KNOWN: Final = pa.schema(
 )
 """What `embedding_current` knows of the batch's keys and old keys, for one model version."""
 
+MOVE: Final = pa.struct(
+    [
+        ("status", pa.string()),
+        ("position", pa.string()),
+        ("text_position", pa.string()),
+        ("columns_hash", pa.string()),
+        ("text_hash", pa.string()),
+        ("input_hash", pa.string()),  # the pointer before the batch; a `changed` row of the same key brings a new one
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("source_ts", UTC),
+        ("quarantined_position", pa.string()),
+    ]
+)
+"""The new state of one key for embedding_current."""
+
 PLANNED: Final = pa.schema(
     [
         *CHANGES,
         ("reason", pa.string()),  # quarantined, superseded, stale, unchanged, deleted, changed
-        ("level", pa.string()),  # for unchanged: columns or text; for changed: null, or input (set after tokenising)
-        ("newest", pa.bool_()),  # carries the key's new state to embedding_current
+        ("level", pa.string()),  # unchanged: columns or text; changed: input when the pointer stays the same
         ("writes_text", pa.bool_()),  # gives a row of text_history (a delete: with null text)
-        ("status", pa.string()),  # live or deleted after this event
+        ("columns_hash", pa.string()),
         ("text", pa.string()),
         ("text_hash", pa.string()),
-        ("columns_hash", pa.string()),
-        ("text_position", pa.string()),
         ("known_input_hash", pa.string()),  # the pointer that the key had before the batch
-        ("quarantined_position", pa.string()),
+        ("move", MOVE),  # on one row of each key that moves, else null
         ("input_hash", pa.string()),
         ("token_ids", pa.list_(pa.int32())),
         ("n_tokens", pa.int32()),  # after truncation
         ("truncated", pa.bool_()),
     ]
 )
-"""One row per change event, each with its reason. Token columns are filled for `changed` rows only."""
+"""One row per change event, each with its reason. Text columns are filled for rows that write text or are `changed`,
+token columns for `changed` rows only (see planning.inputs)."""

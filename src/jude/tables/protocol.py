@@ -8,12 +8,7 @@ from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
-
-class Key(NamedTuple):
-    """An entity."""
-
-    entity_type: str
-    entity_id: str
+from jude.planning.state import Key
 
 
 class TextKey(NamedTuple):

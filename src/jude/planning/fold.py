@@ -1,0 +1,180 @@
+"""Fold the events of one chain of keys into the known state: restore, guard, compare. The rules of DESIGN 3, 4, 6."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jude.changes.position import tombstone_position
+from jude.entities import Entities, Entity
+from jude.planning.state import Event, Key, KeyState, Reason
+from jude.text import column_digest, columns_hash, render, split_columns_hash, text_hash
+
+States = dict[Key, KeyState]
+
+
+def fold(chain: Sequence[Event], states: States, entities: Entities) -> None:
+    """Give every event of a chain its reason and move `states` forward; events come in fold order."""
+    before = {event.key: states.get(event.key) for event in chain}
+    known_input = {key: state.input_hash if state else None for key, state in before.items()}
+    for event in chain:
+        _apply(event, states, entities)
+        event.known_input_hash = known_input[event.key]
+    for event in reversed(chain):  # the key's last event carries the move, whatever its own reason
+        state = states.get(event.key)
+        if state is not None and state.moved:
+            event.move = state.as_move()
+            state.moved = False
+
+
+def _apply(event: Event, states: States, entities: Entities) -> None:
+    state = states.get(event.key)
+    if event.op == "tombstone":
+        _apply_tombstone(event, state)
+    elif event.error_class is not None and event.position is None:
+        event.reason = Reason.QUARANTINED
+    elif state is not None and (event.position or "") <= state.position:
+        event.reason, event.error_class, event.error = Reason.STALE, None, None
+        _claim_tombstone(event, state)
+    elif event.error_class is not None:
+        _block(event, state, event.error_class, event.error or "")
+    elif event.op == "d":
+        states[event.key] = _deleted(event, state)
+    else:
+        _apply_upsert(event, state, states, entities)
+
+
+def _apply_tombstone(event: Event, state: KeyState | None) -> None:
+    """A tombstone that stands alone deletes a live key, if the broker wrote it after what is stored."""
+    same_log = state is not None and (state.topic, state.partition) == (event.topic, event.partition)
+    if state is None or state.status != "live" or not same_log or event.offset <= (state.offset or 0):
+        event.reason = Reason.STALE
+        return
+    event.position = tombstone_position(state.position, event.offset)
+    _delete(event, state)
+
+
+def _claim_tombstone(event: Event, state: KeyState) -> None:
+    """A redelivered delete of a key that lives again brings its tombstone along: that one must not delete the key."""
+    same_log = (state.topic, state.partition) == (event.topic, event.partition)
+    if event.op == "d" and same_log and event.offset >= (state.offset or 0):
+        state.offset = event.offset + 1
+        state.moved = True
+
+
+def _block(event: Event, state: KeyState | None, error_class: str, sentence: str) -> None:
+    """Quarantine an event; pointer and position of its key stay, and no later placeholder is restored across the gap."""
+    event.quarantine(error_class, sentence)
+    if state is not None and event.position is not None:
+        state.quarantined_position = max(state.quarantined_position or "", event.position)
+        state.moved = True
+
+
+def _deleted(event: Event, state: KeyState | None) -> KeyState:
+    """The comparison text is remembered across a delete: a key change may need it, and so may a late placeholder."""
+    state = state or KeyState(status="unknown", position="")
+    _delete(event, state)
+    state.offset = event.offset + 1  # the tombstone that follows belongs to this delete
+    return state
+
+
+def _delete(event: Event, state: KeyState) -> None:
+    event.writes_text = state.status != "deleted"
+    _supersede(state)
+    event.reason = Reason.DELETED
+    state.status, state.input_hash, state.changed_by = "deleted", None, event
+    _move_to(event, state)
+
+
+def _move_to(event: Event, state: KeyState) -> None:
+    assert event.position is not None
+    state.position, state.source_ts, state.moved = event.position, event.source_ts, True
+    state.topic, state.partition, state.offset = event.topic, event.partition, event.offset
+
+
+def _close_gap(state: KeyState) -> None:
+    """Full values arrived: placeholders may be restored again. A delete closes no gap, it brings no values."""
+    if state.quarantined_position is not None and state.quarantined_position <= state.position:
+        state.quarantined_position = None
+
+
+def _supersede(state: KeyState) -> None:
+    """The event whose text or delete the key had until now is overtaken inside this batch."""
+    if state.changed_by is not None:
+        state.changed_by.reason = Reason.SUPERSEDED
+
+
+def _apply_upsert(event: Event, state: KeyState | None, states: States, entities: Entities) -> None:
+    entity = entities[event.key.entity_type]
+    source = state if event.old_entity_id is None else states.get(Key(entity.name, event.old_entity_id))
+    digests = _digests(event, source, entity)
+    if digests is None:
+        _block_unavailable(event, state)
+        return
+    event.columns_hash = columns_hash(entity, digests)
+    if state is not None and state.has_pointer and state.columns_hash == event.columns_hash:
+        _keep(event, state, "columns")
+        return
+    fields = _restored(event, source)
+    if fields is None:
+        _block_unavailable(event, state)
+        return
+    text = render(entity, fields)
+    if not text:
+        _block(event, state, "empty_text", "nothing is left of the text once it is normalised")
+        return
+    event.text_hash = text_hash(entity, text)
+    if state is not None and state.has_pointer and state.text_hash == event.text_hash:
+        state.columns_hash = event.columns_hash
+        _keep(event, state, "text")
+        return
+    event.text, event.fields = text, fields
+    states[event.key] = _changed(event, state)
+
+
+def _keep(event: Event, state: KeyState, level: str) -> None:
+    """A skip moves the stored position forward; the remembered fields stay those of the text_history row."""
+    event.reason, event.level = Reason.UNCHANGED, level
+    _move_to(event, state)
+    _close_gap(state)
+
+
+def _changed(event: Event, state: KeyState | None) -> KeyState:
+    state = state or KeyState(status="live", position="")
+    _supersede(state)
+    event.reason, event.writes_text = Reason.CHANGED, True
+    state.status, state.changed_by, state.fields = "live", event, event.fields
+    state.text_position, state.columns_hash, state.text_hash = event.position, event.columns_hash, event.text_hash
+    _move_to(event, state)
+    _close_gap(state)
+    return state
+
+
+def _digests(event: Event, source: KeyState | None, entity: Entity) -> dict[str, str] | None:
+    """One digest per text column, placeholders' from the known state; None when one cannot be had."""
+    digests = {name: column_digest(raw) for name, raw in (event.fields or {}).items()}
+    if not event.unavailable:
+        return digests
+    if source is None or "" < (source.quarantined_position or "") < (event.position or ""):
+        return None
+    remembered = split_columns_hash(entity, source.columns_hash) if source.columns_hash else None
+    if remembered is None and source.fields:
+        remembered = {name: column_digest(raw) for name, raw in source.fields.items()}
+    if remembered is None or not all(name in remembered for name in event.unavailable):
+        return None
+    return digests | {name: remembered[name] for name in event.unavailable}
+
+
+def _restored(event: Event, source: KeyState | None) -> dict[str, str | None] | None:
+    fields = dict(event.fields or {})
+    for name in event.unavailable or ():
+        if source is None or source.fields is None:
+            raise ValueError(f"known state was read without the fields of a key that needs {name!r} restored")
+        if name not in source.fields:
+            return None
+        fields[name] = source.fields[name]
+    return fields
+
+
+def _block_unavailable(event: Event, state: KeyState | None) -> None:
+    lost = ", ".join(event.unavailable or ())
+    _block(event, state, "text_unavailable", f"the database did not send {lost} and no earlier value is known")

@@ -1,0 +1,62 @@
+"""Which events belong together, and in which order they are folded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from jude.planning.state import Event, Key
+
+
+def key_roots(pairs: Iterable[tuple[Key, Key]]) -> dict[Key, Key]:
+    """Join keys that key changes link (new key, old key): every key of a chain maps to one root.
+
+    Chains are resolved before rows are dealt out into buckets, so that a chain is folded as one.
+    """
+    parent: dict[Key, Key] = {}
+
+    def root(key: Key) -> Key:
+        while (above := parent.setdefault(key, key)) != key:
+            parent[key] = parent[above]
+            key = parent[key]
+        return key
+
+    for new, old in pairs:
+        first, second = sorted((root(new), root(old)))
+        parent[second] = first
+    return {key: root(key) for key in parent}
+
+
+def chains(events: Sequence[Event]) -> list[list[Event]]:
+    """Group the events that have a key by chain, each in the order in which it is folded.
+
+    A tombstone has no position: it stands after the newest change of its key that the broker holds before it.
+    One that follows its own delete is left out: it says nothing new.
+    """
+    keyed = [e for e in events if e.entity_id is not None]
+    roots = key_roots((e.key, Key(e.key.entity_type, e.old_entity_id)) for e in keyed if e.old_entity_id is not None)
+    anchors = _tombstone_anchors(keyed)
+    grouped: dict[Key, list[tuple[tuple[str, bool, int], Event]]] = {}
+    for event in keyed:
+        if event.op == "tombstone" and id(event) not in anchors:
+            continue
+        place = anchors[id(event)] if event.op == "tombstone" else event.position
+        order = (place or "", event.op == "tombstone", event.offset)
+        grouped.setdefault(roots.get(event.key, event.key), []).append((order, event))
+    return [[event for _, event in sorted(chain, key=lambda pair: pair[0])] for chain in grouped.values()]
+
+
+def _tombstone_anchors(keyed: Sequence[Event]) -> dict[int, str]:
+    """Give every tombstone that stands alone the position after which it is folded."""
+    lone: dict[int, str] = {}
+    if not any(e.op == "tombstone" for e in keyed):
+        return lone
+    place = lambda e: (e.key, e.topic or "", e.partition or 0)  # noqa: E731
+    for _, group in groupby(sorted(keyed, key=lambda e: (*place(e), e.offset)), key=place):
+        newest, last_op = "", ""
+        for event in group:
+            if event.op != "tombstone":
+                newest, last_op = max(newest, event.position or ""), event.op or ""
+            elif last_op != "d":
+                lone[id(event)] = newest
+    return lone

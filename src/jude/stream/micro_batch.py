@@ -1,0 +1,100 @@
+"""One micro-batch from records to tables. MERGE of embedding_current is its commit point and comes last.
+
+Dying before it, the replay makes the same plan and every earlier write is idempotent; dying after it, the replay
+finds only stale events and changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from jude.errors import CommitConflictError
+from jude.observe.ledger import BatchCounts, ledger_rows
+from jude.observe.stopwatch import Stopwatch
+from jude.stream.counting import count, freshness_of
+from jude.stream.effects import Effects, put_online
+from jude.stream.failures import without_failed
+from jude.stream.pipeline import Pipeline
+from jude.stream.planned import PlannedBatch
+from jude.stream.rows import current_rows, embedding_history_rows, quarantine_rows, text_history_rows
+from jude.stream.vectors import Vectors, find_vectors
+from jude.tables.protocol import Txn
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What one committed batch did; for people and metrics."""
+
+    txn: Txn
+    counts: dict[str, BatchCounts]
+    seconds: dict[str, float]
+    freshness: dict[str, dict[int, int]]
+
+
+def apply_batch(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> BatchReport:
+    """Apply one batch; safe to call again with the same `txn`.
+
+    A commit conflict (another stream, a backfill, a replay touched the same keys) plans the whole batch again on the
+    newest state: everything written before is found by its natural key and not written twice.
+
+    Raises TransientError when the batch must be replayed, TerminalError when a person must act.
+    """
+    for attempt in range(1, pipeline.commit_attempts + 1):
+        try:
+            return _attempt(plan, pipeline, txn)
+        except CommitConflictError:
+            if attempt == pipeline.commit_attempts:
+                raise
+            log.info("commit_conflict", extra={"batch": txn.version, "attempt": attempt})
+            pipeline.pause(random.uniform(0.5, 1.5) * 0.05 * 2**attempt)
+    raise AssertionError("unreachable: commit_attempts is at least 1")
+
+
+def _attempt(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> BatchReport:
+    started_at = pipeline.clock()
+    watch = Stopwatch()
+    with watch.stage("plan"):
+        batch = plan()
+    pipeline.after("plan")
+    with watch.stage("encode"):
+        vectors = find_vectors(batch.planned, pipeline, txn)
+    pipeline.after("encode")
+    batch = without_failed(batch, vectors.failed)
+    with watch.stage("store"):
+        pipeline.tables.append("embedding_store", vectors.new_rows, txn)
+    pipeline.after("store")
+    with watch.stage("online"):
+        effects = put_online(batch.planned, vectors, pipeline)
+    pipeline.after("online")
+    counts = count(batch, vectors)
+    for entity_counts in counts.values():
+        entity_counts.check()
+    with watch.stage("history"):
+        _append_histories(batch, vectors, effects, pipeline, txn, started_at)
+    freshness = freshness_of(batch.planned, effects)
+    ledger = ledger_rows(counts, txn, pipeline.model_version, started_at, watch.seconds, freshness)
+    with watch.stage("ledger"):
+        pipeline.tables.append("ledger", ledger, txn)
+    pipeline.after("ledger")
+    with watch.stage("current"):
+        pipeline.tables.merge_current(current_rows(batch, effects, pipeline.model_version), txn)
+    pipeline.after("current")
+    return BatchReport(txn, counts, dict(watch.seconds), freshness)
+
+
+def _append_histories(
+    batch: PlannedBatch, vectors: Vectors, effects: Effects, pipeline: Pipeline, txn: Txn, now: datetime
+) -> None:
+    append = pipeline.tables.append
+    append("text_history", text_history_rows(batch.planned, txn, now), txn)
+    pipeline.after("text_history")
+    append("embedding_history", embedding_history_rows(batch.planned, vectors, effects, pipeline, txn, now), txn)
+    pipeline.after("embedding_history")
+    append("quarantine", quarantine_rows(batch, pipeline, txn, now), txn)
+    pipeline.after("quarantine")

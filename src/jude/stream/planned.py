@@ -1,0 +1,76 @@
+"""Plan a batch on the driver: two reads, no shuffle. `executors.py` does the same on the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jude.changes.decode import Decoded, Truncate, decode
+from jude.errors import TerminalSourceError
+from jude.planning import Key, add_inputs, keys_of, keys_to_restore, plan_batch
+from jude.planning.rows import CHANGES, FIELDS, KNOWN
+from jude.stream.pipeline import Pipeline
+from jude.tables.protocol import TextKey
+
+
+@dataclass(frozen=True)
+class PlannedBatch:
+    """A planned batch, on the driver."""
+
+    planned: pa.Table  # PLANNED, with inputs
+    known: pa.Table  # KNOWN, as the plan saw it
+    control: int  # control records, dropped before events_in
+    raw: Callable[[pa.Table], pa.Table]  # planned rows -> their RECORDS, in order
+
+
+def plan_on_driver(records: pa.Table, pipeline: Pipeline) -> PlannedBatch:
+    """Decode, load known state, plan and tokenise a batch that fits the driver. Columns in: RECORDS."""
+    decoded = decode(records, pipeline.entities, pipeline.source_epoch, pipeline.clock())
+    changes = with_truncates(decoded, pipeline)
+    known = load_known(keys_of(changes), keys_to_restore(changes), pipeline)
+    planned = add_inputs(plan_batch(changes, known, pipeline.entities), pipeline.tokeniser)
+    return PlannedBatch(planned, known, decoded.control, lambda rows: records.take(rows["record"]))
+
+
+def load_known(keys: Iterable[Key], restore: Iterable[Key], pipeline: Pipeline) -> pa.Table:
+    """Read KNOWN for these keys, with the raw fields of those whose placeholders may need them."""
+    known = pipeline.tables.known_state(pipeline.model_version, list(keys))
+    wanted = set(restore)
+    if not wanted or not known.num_rows:
+        return known
+    rows = list(zip(*(known[n].to_pylist() for n in ("entity_type", "entity_id", "text_position")), strict=True))
+    held = pipeline.tables.fields_of([TextKey(*row) for row in rows if row[2] and Key(*row[:2]) in wanted])
+    fields = [list(held.get(TextKey(*row), {}).items()) if Key(*row[:2]) in wanted else None for row in rows]
+    return known.set_column(KNOWN.get_field_index("fields"), KNOWN.field("fields"), pa.array(fields, FIELDS))
+
+
+def with_truncates(decoded: Decoded, pipeline: Pipeline) -> pa.Table:
+    """Turn each truncate into a delete of every key that may live, or stop: that is for the operator to decide."""
+    if not decoded.truncates:
+        return decoded.changes
+    if pipeline.truncate != "delete_all":
+        names = ", ".join(sorted({t.entity_type for t in decoded.truncates}))
+        raise TerminalSourceError(
+            f"The source table of {names} was truncated. Set stream.truncate to delete_all to delete every "
+            "embedding of it, or skip the record by hand, then start again."
+        )
+    deletes = [_deletes(t, decoded.changes, pipeline) for t in decoded.truncates]
+    return pa.concat_tables([decoded.changes, *deletes])
+
+
+def _deletes(truncate: Truncate, changes: pa.Table, pipeline: Pipeline) -> pa.Table:
+    live = set(pipeline.tables.live_keys(pipeline.model_version, truncate.entity_type))
+    same_type = changes.filter(pc.equal(changes["entity_type"], truncate.entity_type))
+    keys = sorted(live | keys_of(same_type))
+    return _rows([{"record": truncate.record, **_delete(key, truncate)} for key in keys])
+
+
+def _delete(key: Key, truncate: Truncate) -> dict[str, object]:
+    return {**key._asdict(), "op": "d", "position": truncate.position, "offset": -1}
+
+
+def _rows(rows: Sequence[dict[str, object]]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=CHANGES)
