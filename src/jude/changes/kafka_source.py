@@ -1,0 +1,81 @@
+"""The Kafka source, with the same columns and types as the recorded-file source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jude.changes.file_source import DDL
+from jude.errors import TerminalEnvironmentError, TerminalSettingsError
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_HEADERS: Final = DDL[DDL.index("array") :]
+_OURS: Final = ("subscribe", "subscribePattern", "assign", "includeHeaders", "kafka.bootstrap.servers")
+
+
+def read_kafka(
+    spark: SparkSession,
+    *,
+    bootstrap_servers: str,
+    topics: Sequence[str] = (),
+    pattern: str | None = None,
+    starting_offsets: str = "earliest",
+    fail_on_data_loss: bool = True,
+    max_offsets_per_trigger: int | None = None,
+    options: Mapping[str, str] = NOTHING,
+) -> DataFrame:
+    """Stream topics, by name or by a pattern of names.
+
+    `options` go to Spark's Kafka source as they are: `kafka.*` to the consumer (security, timeouts), the others to
+    Spark (`minPartitions`). `starting_offsets` counts for a new checkpoint only.
+
+    Columns out: topic, partition, offset, timestamp, key, value, headers
+    Raises TerminalSettingsError, TerminalEnvironmentError (no Kafka jar).
+    """
+    if bool(topics) == bool(pattern):
+        raise TerminalSettingsError("Name either `source.kafka.topics` or `source.kafka.pattern`, and not both.")
+    if taken := sorted(set(options) & set(_OURS)):
+        raise TerminalSettingsError(f"`source.kafka.options` may not hold {taken}: they have settings of their own.")
+    subscription = {"subscribe": ",".join(topics)} if topics else {"subscribePattern": str(pattern)}
+    bound = {} if max_offsets_per_trigger is None else {"maxOffsetsPerTrigger": str(max_offsets_per_trigger)}
+    chosen: dict[str, str] = {
+        "kafka.bootstrap.servers": bootstrap_servers,
+        "includeHeaders": "true",
+        "startingOffsets": starting_offsets,
+        "failOnDataLoss": str(fail_on_data_loss).lower(),
+        **subscription,
+        **bound,
+        **options,
+    }
+    return with_our_columns(_load(spark, chosen))
+
+
+def with_our_columns(records: DataFrame) -> DataFrame:
+    """Give Kafka's rows the types of the recorded-file source; no headers are an empty list, not null."""
+    return records.select(
+        F.col("topic").cast("string"),
+        F.col("partition").cast("int"),
+        F.col("offset").cast("bigint"),
+        F.col("timestamp").cast("timestamp"),
+        F.col("key").cast("binary"),
+        F.col("value").cast("binary"),
+        F.coalesce(F.col("headers"), F.array()).cast(_HEADERS).alias("headers"),
+    )
+
+
+def _load(spark: SparkSession, options: Mapping[str, str]) -> DataFrame:
+    from pyspark.errors import AnalysisException
+
+    try:
+        return spark.readStream.format("kafka").options(**options).load()
+    except AnalysisException as error:
+        if "kafka" in str(error).lower() and "find data source" in str(error).lower():
+            raise TerminalEnvironmentError(
+                "Spark has no Kafka source. Run `make setup`, or add the package "
+                "org.apache.spark:spark-sql-kafka-0-10_2.13 of your Spark version with --packages."
+            ) from error
+        raise
