@@ -1,0 +1,44 @@
+"""Errors of storage and Delta, told as errors of JUDE: what may pass by itself, and what a person must mend."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from deltalake.exceptions import CommitFailedError, DeltaError, DeltaProtocolError, SchemaMismatchError
+
+from jude.errors import CommitConflictError, JudeError, TerminalTableError, TransientTableError
+
+_FOR_A_PERSON: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
+_FOR_A_PERSON_WORDS: Final = ("permission denied", "read-only file system", "not a directory", "access denied")
+_FULL_WORDS: Final = ("no space left", "disk quota exceeded", "os error 28")
+
+
+@contextmanager
+def table_errors(where: str) -> Iterator[None]:
+    """Turn what storage raises while `where` is read or written into JUDE's errors."""
+    try:
+        yield
+    except JudeError:
+        raise
+    except CommitFailedError as error:
+        raise CommitConflictError(f"{where}: another writer was faster ({error}). The batch is planned again.") from error
+    except (DeltaProtocolError, SchemaMismatchError) as error:
+        raise TerminalTableError(f"{where} does not fit: {error}. Run `ensure`, or move the table away.") from error
+    except (OSError, DeltaError) as error:
+        raise storage_error(where, error) from error
+
+
+def storage_error(where: str, error: BaseException) -> TerminalTableError | TransientTableError:
+    """Tell a full disk and an unreachable storage (they pass) from a folder that we may not write (it does not)."""
+    said = str(error).lower()
+    code = getattr(error, "errno", None)
+    if code == errno.ENOSPC or any(words in said for words in _FULL_WORDS):
+        return TransientTableError(
+            f"{where}: no space left on the device. Nothing of this write is visible; free space and it will be retried."
+        )
+    if code in _FOR_A_PERSON or any(words in said for words in _FOR_A_PERSON_WORDS):
+        return TerminalTableError(f"{where} cannot be written: {error}. Give the job rights on it, or set another root.")
+    return TransientTableError(f"{where} could not be read or written just now: {error}")

@@ -1,0 +1,395 @@
+"""The tables through `deltalake` and Arrow: no JVM, some milliseconds per write. The writer for path-based tables.
+
+Concurrency: every commit is for exactly the version after the one that was read. When another writer took it, this one
+reads what changed and decides: a blind append goes behind it; an anti-join is done again; a MERGE is done again on the
+new files, unless a row of the batch is no longer what `known_state` gave to this thread: then the plan is old.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from deltalake.fs import DeltaStorageHandler
+from pyarrow import fs as pa_fs
+
+from jude.errors import CommitConflictError, TerminalTableError
+from jude.planning.rows import KNOWN
+from jude.tables.bucket_cache import BucketCache
+from jude.tables.buckets import bucket, buckets_of, require_power_of_two
+from jude.tables.data_files import (
+    as_schema,
+    conform,
+    read_file,
+    readable,
+    remove_action,
+    split,
+    with_partition,
+    write_file,
+)
+from jude.tables.delta_log import Action, DataFile, Partition, TableLog, VersionTakenError
+from jude.tables.failures import table_errors
+from jude.tables.merging import merge_rows, require_one_row_per_key
+from jude.tables.native_ensure import check_handle, ensure_table
+from jude.tables.protocol import Key, TextKey, Txn
+from jude.tables.spec import EMBEDDING_CURRENT, EMBEDDING_STORE, TABLES, TEXT_HISTORY, TableSpec
+from jude.tables.stored_vectors import StoredVectors
+
+MAX_COMMIT_ATTEMPTS: Final = 50  # each lost race means that another writer got on, so this is many seconds of contention
+DEFAULT_CACHE_BYTES: Final = 128 * 1024**2
+DEFAULT_INDEX_VECTORS: Final = 50_000_000  # 600 MB of index; above it `stored` reads the store's input_hash column
+
+SeenRow = tuple[str | None, int | None, str | None]  # position, offset, quarantined_position; (None, None, None): no row
+
+
+class NativeTables:
+    """Tables under `root` (one folder each). Implements protocol.Tables."""
+
+    def __init__(
+        self,
+        root: Path | str,
+        buckets: int,
+        storage_options: Mapping[str, str] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        index_vectors: int = DEFAULT_INDEX_VECTORS,
+        link_commits: bool = True,
+    ) -> None:
+        """Open nothing yet.
+
+        `cache_bytes` bounds the buckets of embedding_current kept in memory. `link_commits=False` lets delta-rs write
+        the commits on a local file system too, as it does on every other storage.
+        """
+        self._root = str(root).removeprefix("file://").rstrip("/")
+        self._buckets = require_power_of_two(buckets)
+        self._options = dict(storage_options or {})
+        self._clock, self._new_id = clock, new_id
+        self._link_commits = link_commits and "://" not in self._root
+        self._logs: dict[str, TableLog] = {}
+        self._filesystems: dict[str, pa_fs.FileSystem] = {}
+        self._cache = BucketCache(cache_bytes)
+        self._vectors = StoredVectors(index_vectors)
+        self._lock = threading.RLock()
+        self._seen = threading.local()
+
+    # -- protocol -----------------------------------------------------------------------------------------------
+
+    def ensure(self) -> None:
+        """Create what is missing, migrate what is old, refuse what does not fit (TerminalTableError). Idempotent."""
+        with self._lock:
+            for spec in TABLES.values():
+                with table_errors(self._where(spec)):
+                    ensure_table(spec, self._where(spec), self._options)
+            self._logs.clear()
+
+    def known_state(self, model_version: str, keys: Iterable[Key]) -> pa.Table:
+        """Read embedding_current for these keys: the KNOWN schema, `fields` all null. Always the newest table state."""
+        wanted = sorted(set(keys))
+        with self._lock, table_errors(self._where(EMBEDDING_CURRENT)):
+            log = self._log(EMBEDDING_CURRENT)
+            found = []
+            for partition, ids in self._by_partition(model_version, wanted).items():
+                rows = self._bucket(log, partition)
+                places = pc.drop_null(pc.index_in(pa.array(ids), value_set=rows["entity_id"]))
+                if len(places):
+                    found.append(with_partition(rows.take(places), EMBEDDING_CURRENT, partition))
+        rows = pa.concat_tables(found) if found else KNOWN.empty_table()
+        known = as_schema(rows, KNOWN).combine_chunks()
+        self._remember(model_version, wanted, known)
+        return known
+
+    def fields_of(self, rows: Iterable[TextKey]) -> dict[TextKey, dict[str, str]]:
+        """Read the raw text columns that text_history holds at these positions."""
+        wanted = set(rows)
+        found: dict[TextKey, dict[str, str]] = {}
+        with self._lock, table_errors(self._where(TEXT_HISTORY)):
+            log = self._log(TEXT_HISTORY)
+            for entity_type in {key.entity_type for key in wanted}:
+                keys = {k for k in wanted if k.entity_type == entity_type}
+                for file in _files_with(log.files([(entity_type,)]), keys):
+                    found.update(self._fields_in(file, entity_type, keys - found.keys()))
+        return found
+
+    def live_keys(self, model_version: str, entity_type: str) -> list[Key]:
+        """All live keys of an entity type (for a truncate that deletes)."""
+        with self._lock, table_errors(self._where(EMBEDDING_CURRENT)):
+            log, files_at = self._log(EMBEDDING_CURRENT), self._files_at(EMBEDDING_CURRENT)
+            keys: list[Key] = []
+            for file in log.files(p for p in log.partitions() if p[:2] == (entity_type, model_version)):
+                rows = read_file(files_at, EMBEDDING_CURRENT, file, ("entity_id", "status"))
+                live = rows.filter(pc.equal(rows["status"], "live"))
+                keys.extend(Key(entity_type, entity_id) for entity_id in live["entity_id"].to_pylist())
+        return sorted(keys)
+
+    def stored(self, model_version: str, input_hashes: Sequence[str]) -> pa.Table:
+        """Which of these inputs have a vector; one row per input_hash, the columns of embedding_store."""
+        with self._lock, table_errors(self._where(EMBEDDING_STORE)):
+            log = self._log(EMBEDDING_STORE)
+            return self._vectors.fetch(log, self._files_at(EMBEDDING_STORE), model_version, input_hashes)
+
+    def append(self, table: str, rows: pa.Table, txn: Txn) -> None:
+        """Append once (protocol.Tables.append). Raises CommitConflictError after many lost races."""
+        spec = TABLES[table]
+        if not rows.num_rows:
+            return
+        whole = conform(spec, rows)
+        app_id = txn.app_id(table)
+        with self._lock, table_errors(self._where(spec)):
+            if spec is EMBEDDING_STORE:
+                self._vectors.require_width(self._log(spec), self._files_at(spec), whole, self._where(spec))
+            written: list[Action] = []
+            for _ in range(MAX_COMMIT_ATTEMPTS):
+                log = self._log(spec)
+                applied = log.transaction_version(app_id)
+                blind = applied is not None and applied < txn.version
+                if not blind:
+                    self._discard(spec, written)
+                    written = []
+                missing = whole if blind else self._missing(log, whole)
+                if not missing.num_rows:
+                    return
+                written = written or self._write(spec, split(spec, missing))
+                mark = {"txn": {"appId": app_id, "version": max(txn.version, applied or 0)}}
+                if self._commits(log, [mark, *written], blind=blind):
+                    return
+            self._discard(spec, written)
+        raise self._lost_races(spec)
+
+    def merge_current(self, rows: pa.Table, txn: Txn) -> None:
+        """MERGE into embedding_current, guarded (spec.MERGE_GUARD); no change, no commit.
+
+        Raises CommitConflictError when a row is no longer what `known_state` gave to this thread.
+        """
+        spec = EMBEDDING_CURRENT
+        if not rows.num_rows:
+            return
+        dealt = pa.array(buckets_of(rows["entity_type"].to_pylist(), rows["entity_id"].to_pylist(), self._buckets))
+        source = conform(spec, rows.append_column("bucket", dealt.cast(pa.int32())))
+        require_one_row_per_key(source)
+        mark = {"txn": {"appId": txn.app_id(spec.name), "version": txn.version}}
+        with self._lock, table_errors(self._where(spec)):
+            for _ in range(MAX_COMMIT_ATTEMPTS):
+                log = self._log(spec)
+                removed, buckets_now = self._merged_buckets(log, source)
+                if not buckets_now:
+                    return
+                written = self._write(spec, buckets_now)
+                if self._commits(log, [mark, *removed, *written], blind=False):
+                    for (partition, table), action in zip(buckets_now, written, strict=True):
+                        self._cache.put(partition, (action["add"]["path"],), table)
+                    self._forget(source)
+                    return
+                self._discard(spec, written)
+        raise self._lost_races(spec)
+
+    # -- merge --------------------------------------------------------------------------------------------------
+
+    def _merged_buckets(self, log: TableLog, source: pa.Table) -> tuple[list[Action], list[tuple[Partition, pa.Table]]]:
+        """Give the files to remove and the whole new content of each bucket that changes."""
+        dealt = split(EMBEDDING_CURRENT, source)
+        held = [self._bucket(log, partition) for partition, _ in dealt]
+        places = [
+            pc.index_in(rows["entity_id"], value_set=bucket_rows["entity_id"])
+            for (_, rows), bucket_rows in zip(dealt, held, strict=True)
+        ]
+        aligned = pa.concat_tables(
+            [bucket_rows.take(at) for bucket_rows, at in zip(held, places, strict=True)]
+        ).combine_chunks()
+        ordered = pa.concat_tables([rows for _, rows in dealt]).combine_chunks()
+        self._require_unmoved(ordered, aligned)
+        merged, changed = merge_rows(ordered.select(aligned.column_names), aligned)
+        removed: list[Action] = []
+        buckets_now = []
+        start = 0
+        for (partition, rows), bucket_rows, at in zip(dealt, held, places, strict=True):
+            of_bucket = slice(start, start + rows.num_rows)
+            start += rows.num_rows
+            mask = changed[of_bucket]
+            if not pc.any(mask).as_py():
+                continue
+            new = _replaced(bucket_rows, merged[of_bucket].filter(mask), at.filter(mask))
+            buckets_now.append((partition, new))
+            removed.extend(remove_action(EMBEDDING_CURRENT, f, self._now_ms()) for f in log.files([partition]))
+        return removed, buckets_now
+
+    def _bucket(self, log: TableLog, partition: Partition) -> pa.Table:
+        """All rows of one bucket, without the partition columns."""
+        files = list(log.files([partition]))
+        paths = tuple(f.path for f in files)
+        if (rows := self._cache.get(partition, paths)) is None:
+            files_at = self._files_at(EMBEDDING_CURRENT)
+            rows = pa.concat_tables([BUCKET_SCHEMA.empty_table(), *(read_file(files_at, EMBEDDING_CURRENT, f) for f in files)])
+            rows = rows.combine_chunks()
+            self._cache.put(partition, paths, rows)
+        return rows
+
+    def _by_partition(self, model_version: str, keys: Iterable[Key]) -> dict[Partition, list[str]]:
+        dealt: dict[Partition, list[str]] = {}
+        for entity_type, entity_id in keys:
+            number = bucket(entity_type, entity_id, self._buckets)
+            dealt.setdefault((entity_type, model_version, str(number)), []).append(entity_id)
+        return dealt
+
+    # -- what this thread planned on ----------------------------------------------------------------------------
+
+    def _remember(self, model_version: str, wanted: Sequence[Key], known: pa.Table) -> None:
+        if not hasattr(self._seen, "rows"):
+            self._seen.rows = {}
+        seen: dict[Key, SeenRow] = dict.fromkeys(wanted, (None, None, None))
+        for *key, position, offset, quarantined in zip(*(known[c].to_pylist() for c in _SEEN), strict=True):
+            seen[Key(*key)] = (position, offset, quarantined)
+        self._seen.rows[model_version] = seen
+
+    def _forget(self, source: pa.Table) -> None:
+        """After our own merge the rows are ours: a second merge by this thread needs no second look."""
+        for model_version in pc.unique(source["model_version"]).to_pylist():
+            getattr(self._seen, "rows", {}).pop(model_version, None)
+
+    def _require_unmoved(self, source: pa.Table, target: pa.Table) -> None:
+        """Refuse to merge a plan that was made on rows which are no longer there. Raises CommitConflictError."""
+        seen: dict[str, dict[Key, SeenRow]] = getattr(self._seen, "rows", {})
+        if not seen:
+            return
+        keys = zip(*(source[c].to_pylist() for c in ("model_version", "entity_type", "entity_id")), strict=True)
+        now = zip(*(target[c].to_pylist() for c in _SEEN[2:]), strict=True)
+        moved = sum(
+            planned_on is not None and planned_on != row
+            for (version, *key), row in zip(keys, now, strict=True)
+            for planned_on in [seen.get(version, {}).get(Key(*key))]
+        )
+        if moved:
+            raise CommitConflictError(
+                f"{self._where(EMBEDDING_CURRENT)}: another writer changed {moved} of {source.num_rows} rows "
+                "since they were read. Nothing was written; read known state again and plan again."
+            )
+
+    # -- appends ------------------------------------------------------------------------------------------------
+
+    def _missing(self, log: TableLog, rows: pa.Table) -> pa.Table:
+        """Anti-join on the natural key: the rows that the table does not hold."""
+        spec, files_at = log.spec, self._files_at(log.spec)
+        if spec is EMBEDDING_STORE:
+            return self._vectors.missing(log, files_at, rows)
+        key = list(spec.natural_key)
+        have: list[pa.Table] = []
+        ranges = {c: pc.min_max(rows[c]).as_py() for c in key if c not in spec.partition_by}
+        numbers = {c: e for c, e in ranges.items() if isinstance(e["min"], (str, int))}
+        for file in log.files({p for p, _ in split(spec, rows)}):
+            if all(file.may_hold(c, ends["min"], ends["max"]) for c, ends in numbers.items()):
+                found = with_partition(read_file(files_at, spec, file, key), spec, file.partition)
+                have.append(found.select(key))
+        if not have:
+            return rows
+        known = set(_key_rows(pa.concat_tables(have), key))
+        return rows.filter(pa.array([k not in known for k in _key_rows(rows, key)]))
+
+    def _fields_in(self, file: DataFile, entity_type: str, keys: set[TextKey]) -> dict[TextKey, dict[str, str]]:
+        if not keys:
+            return {}
+        columns = ("entity_id", "position", "fields")
+        rows = read_file(self._files_at(TEXT_HISTORY), TEXT_HISTORY, file, columns)
+        rows = rows.filter(pc.is_in(rows["position"], value_set=pa.array({k.position for k in keys})))
+        found = {}
+        for entity_id, position, fields in zip(*(rows[c].to_pylist() for c in columns), strict=True):
+            key = TextKey(entity_type, entity_id, position)
+            if key in keys and fields is not None:
+                found[key] = dict(fields)
+        return found
+
+    # -- files and commits --------------------------------------------------------------------------------------
+
+    def _write(self, spec: TableSpec, parts: Sequence[tuple[Partition, pa.Table]]) -> list[Action]:
+        files_at, now_ms = self._files_at(spec), self._now_ms()
+        return [write_file(files_at, spec, p, rows, self._new_id(), now_ms) for p, rows in parts]
+
+    def _discard(self, spec: TableSpec, written: Sequence[Action]) -> None:
+        """Remove files that no commit names; what a crash leaves behind is vacuum's."""
+        for action in written:
+            self._files_at(spec).delete_file(DataFile(action["add"]["path"], (), 0, None, {}, {}).file)
+
+    def _commits(self, log: TableLog, actions: Sequence[Action], blind: bool) -> bool:
+        """Commit; False when another writer was faster."""
+        try:
+            log.commit(actions, self._now_ms(), "WRITE" if blind else "MERGE", blind)
+        except VersionTakenError:
+            return False
+        return True
+
+    def _log(self, spec: TableSpec) -> TableLog:
+        """The table's log, read up to the newest commit."""
+        if spec.name not in self._logs:
+            where = self._where(spec)
+            if not DeltaTable.is_deltatable(where, self._options or None):
+                raise TerminalTableError(f"There is no Delta table at {where}: run `ensure` once before writing.")
+            self._logs[spec.name] = TableLog(
+                spec,
+                where,
+                self._options,
+                self._files_at(spec),
+                lambda handle: check_handle(spec, handle, where),
+                self._link_commits,
+            )
+        self._logs[spec.name].refresh()
+        return self._logs[spec.name]
+
+    def _files_at(self, spec: TableSpec) -> pa_fs.FileSystem:
+        if spec.name not in self._filesystems:
+            where = self._where(spec)
+            self._filesystems[spec.name] = (
+                pa_fs.PyFileSystem(DeltaStorageHandler(where, self._options))
+                if "://" in where
+                else pa_fs.SubTreeFileSystem(where, pa_fs.LocalFileSystem())
+            )
+        return self._filesystems[spec.name]
+
+    def _where(self, spec: TableSpec) -> str:
+        return f"{self._root}/{spec.name}"
+
+    def _now_ms(self) -> int:
+        return int(self._clock().timestamp() * 1000)
+
+    def _lost_races(self, spec: TableSpec) -> CommitConflictError:
+        return CommitConflictError(
+            f"{self._where(spec)}: {MAX_COMMIT_ATTEMPTS} other commits came first. Nothing was written; try again, "
+            "and if it stays so, give one writer fewer and larger batches."
+        )
+
+
+_SEEN: Final = ("entity_type", "entity_id", "position", "offset", "quarantined_position")
+BUCKET_SCHEMA: Final = readable(
+    EMBEDDING_CURRENT, [c.name for c in EMBEDDING_CURRENT.columns if c.name not in EMBEDDING_CURRENT.partition_by]
+)
+
+
+def _replaced(rows: pa.Table, changed: pa.Table, places: pa.Array) -> pa.Table:
+    """Put changed rows in their places (null: new) and keep the order by entity_id."""
+    import numpy as np
+
+    both = pa.concat_tables([rows, changed.select(rows.column_names)]).combine_chunks()
+    order = np.arange(rows.num_rows)
+    known = places.is_valid().to_numpy(zero_copy_only=False)
+    order[places.drop_null().to_numpy()] = rows.num_rows + np.flatnonzero(known)
+    whole = both.take(pa.array(np.concatenate([order, rows.num_rows + np.flatnonzero(~known)])))
+    return whole if known.all() else whole.sort_by("entity_id")
+
+
+def _key_rows(rows: pa.Table, key: Sequence[str]) -> Iterable[tuple[object, ...]]:
+    return zip(*(rows[c].to_pylist() for c in key), strict=True)
+
+
+def _files_with(files: Iterable[DataFile], keys: set[TextKey]) -> Iterable[DataFile]:
+    """Keep the files whose range of positions and ids may hold one of the keys."""
+    for file in files:
+        if any(
+            file.may_hold("position", k.position, k.position) and file.may_hold("entity_id", k.entity_id, k.entity_id)
+            for k in keys
+        ):
+            yield file
