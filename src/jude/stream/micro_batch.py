@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+import pyarrow as pa
+
 from jude.errors import CommitConflictError
 from jude.observe.ledger import BatchCounts, ledger_rows
 from jude.observe.stopwatch import Stopwatch
@@ -35,6 +37,7 @@ class BatchReport:
     counts: dict[str, BatchCounts]
     seconds: dict[str, float]
     freshness: dict[str, dict[int, int]]
+    quarantined: pa.Array  # quarantine_id of what could not be applied
 
 
 def apply_batch(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> BatchReport:
@@ -76,7 +79,7 @@ def _attempt(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> 
     for entity_counts in counts.values():
         entity_counts.check()
     with watch.stage("history"):
-        _append_histories(batch, vectors, effects, pipeline, txn, started_at)
+        quarantined = _append_histories(batch, vectors, effects, pipeline, txn, started_at)
     freshness = freshness_of(batch.planned, effects)
     ledger = ledger_rows(counts, txn, pipeline.model_version, started_at, watch.seconds, freshness)
     with watch.stage("ledger"):
@@ -85,16 +88,18 @@ def _attempt(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> 
     with watch.stage("current"):
         pipeline.tables.merge_current(current_rows(batch, effects, pipeline.model_version), txn)
     pipeline.after("current")
-    return BatchReport(txn, counts, dict(watch.seconds), freshness)
+    return BatchReport(txn, counts, dict(watch.seconds), freshness, quarantined)
 
 
 def _append_histories(
     batch: PlannedBatch, vectors: Vectors, effects: Effects, pipeline: Pipeline, txn: Txn, now: datetime
-) -> None:
+) -> pa.Array:
     append = pipeline.tables.append
     append("text_history", text_history_rows(batch.planned, txn, now), txn)
     pipeline.after("text_history")
     append("embedding_history", embedding_history_rows(batch.planned, vectors, effects, pipeline, txn, now), txn)
     pipeline.after("embedding_history")
-    append("quarantine", quarantine_rows(batch, pipeline, txn, now), txn)
+    quarantined = quarantine_rows(batch, pipeline, txn, now)
+    append("quarantine", quarantined, txn)
     pipeline.after("quarantine")
+    return quarantined["quarantine_id"].combine_chunks()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jude.changes.decode import Decoded, Truncate, decode
+from jude.changes.decode import Truncate, decode
 from jude.errors import TerminalSourceError
 from jude.planning import Key, add_inputs, keys_of, keys_to_restore, plan_batch
 from jude.planning.rows import CHANGES, FIELDS, KNOWN
@@ -29,7 +29,8 @@ class PlannedBatch:
 def plan_on_driver(records: pa.Table, pipeline: Pipeline) -> PlannedBatch:
     """Decode, load known state, plan and tokenise a batch that fits the driver. Columns in: RECORDS."""
     decoded = decode(records, pipeline.entities, pipeline.source_epoch, pipeline.clock())
-    changes = with_truncates(decoded, pipeline)
+    deletes = truncate_deletes(decoded.truncates, decoded.changes, pipeline)
+    changes = pa.concat_tables([decoded.changes, deletes])
     known = load_known(keys_of(changes), keys_to_restore(changes), pipeline)
     planned = add_inputs(plan_batch(changes, known, pipeline.entities), pipeline.tokeniser)
     return PlannedBatch(planned, known, decoded.control, lambda rows: records.take(rows["record"]))
@@ -47,30 +48,23 @@ def load_known(keys: Iterable[Key], restore: Iterable[Key], pipeline: Pipeline) 
     return known.set_column(KNOWN.get_field_index("fields"), KNOWN.field("fields"), pa.array(fields, FIELDS))
 
 
-def with_truncates(decoded: Decoded, pipeline: Pipeline) -> pa.Table:
-    """Turn each truncate into a delete of every key that may live, or stop: that is for the operator to decide."""
-    if not decoded.truncates:
-        return decoded.changes
-    if pipeline.truncate != "delete_all":
-        names = ", ".join(sorted({t.entity_type for t in decoded.truncates}))
+def truncate_deletes(truncates: Sequence[Truncate], changes: pa.Table, pipeline: Pipeline) -> pa.Table:
+    """Turn each truncate into a delete of every key that may live, or stop: that is for the operator to decide.
+
+    Columns in and out: CHANGES (in: the batch's; only its keys are read).
+    """
+    if truncates and pipeline.truncate != "delete_all":
+        names = ", ".join(sorted({t.entity_type for t in truncates}))
         raise TerminalSourceError(
             f"The source table of {names} was truncated. Set stream.truncate to delete_all to delete every "
             "embedding of it, or skip the record by hand, then start again."
         )
-    deletes = [_deletes(t, decoded.changes, pipeline) for t in decoded.truncates]
-    return pa.concat_tables([decoded.changes, *deletes])
+    return pa.concat_tables([CHANGES.empty_table(), *(_deletes(t, changes, pipeline) for t in truncates)])
 
 
 def _deletes(truncate: Truncate, changes: pa.Table, pipeline: Pipeline) -> pa.Table:
     live = set(pipeline.tables.live_keys(pipeline.model_version, truncate.entity_type))
     same_type = changes.filter(pc.equal(changes["entity_type"], truncate.entity_type))
     keys = sorted(live | keys_of(same_type))
-    return _rows([{"record": truncate.record, **_delete(key, truncate)} for key in keys])
-
-
-def _delete(key: Key, truncate: Truncate) -> dict[str, object]:
-    return {**key._asdict(), "op": "d", "position": truncate.position, "offset": -1}
-
-
-def _rows(rows: Sequence[dict[str, object]]) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=CHANGES)
+    same = {"record": truncate.record, "op": "d", "position": truncate.position, "offset": -1}
+    return pa.Table.from_pylist([{**key._asdict(), **same} for key in keys], schema=CHANGES)

@@ -1,0 +1,83 @@
+"""Stop a stream without cutting a batch in two: finish the batch, commit, then end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming import StreamingQuery
+from pyspark.errors import StreamingQueryException
+
+from jude.errors import JudeError
+
+_POLL_SECONDS = 0.2
+
+
+class DrainedError(JudeError):
+    """Raised in place of the first batch after a stop was asked for: that batch is replayed at the next start."""
+
+
+class Drain:
+    """Asks a stream to stop at the next batch boundary."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+
+    @property
+    def asked(self) -> bool:
+        return self._asked.is_set()
+
+    def ask(self) -> None:
+        self._asked.set()
+
+    def between_batches(self) -> None:
+        """Called at the start of each batch."""
+        if self.asked:
+            raise DrainedError("the stream was asked to stop; this batch is replayed at the next start")
+
+    def on_sigterm(self, spark: SparkSession) -> None:
+        """Ask on SIGTERM and Ctrl-C, whichever process of the pair (Python, JVM) receives it."""
+        signal.signal(signal.SIGTERM, self._handle)
+        signal.signal(signal.SIGINT, self._handle)
+        jvm: Any = spark.sparkContext._jvm
+        from pyspark.java_gateway import ensure_callback_server_started
+
+        ensure_callback_server_started(spark.sparkContext._gateway)
+        jvm.sun.misc.Signal.handle(jvm.sun.misc.Signal("TERM"), _JvmHandler(self))
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        self.ask()
+
+
+class _JvmHandler:
+    """Under spark-submit the JVM is the parent and gets the signal."""
+
+    def __init__(self, drain: Drain) -> None:
+        self._drain = drain
+
+    def handle(self, received: object) -> None:
+        self._drain.ask()
+
+    class Java:
+        implements = ["sun.misc.SignalHandler"]
+
+
+def wait_for(query: StreamingQuery, drain: Drain, drain_after_seconds: float | None = None) -> None:
+    """Wait until the query ends by itself or was drained.
+
+    Raises the query's own error when it failed.
+    """
+    began = time.monotonic()
+    try:
+        while not query.awaitTermination(int(1)):
+            if drain_after_seconds is not None and time.monotonic() - began > drain_after_seconds:
+                drain.ask()
+            if drain.asked and not query.status["isTriggerActive"]:
+                query.stop()
+    except StreamingQueryException as error:
+        if not (drain.asked and DrainedError.__name__ in str(error)):
+            raise
