@@ -14,7 +14,7 @@ class NoOnlineStore:
 
     Without an online store a vector is served from Delta, where it becomes readable when the batch commits, moments
     after this call. So `now` is the truth up to the rest of the batch; null would say "never served", which would
-    empty the freshness histogram and blind the point-in-time mode `as_served`. The guard of embedding_current stays in force.
+    empty the freshness histogram and blind the point-in-time mode `as_served`. The guard of embedding_current stays.
     """
 
     def get_many(self, model_version: str, entity_type: str, entity_ids: Sequence[str]) -> list[OnlineVector | None]:

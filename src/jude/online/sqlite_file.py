@@ -12,7 +12,7 @@ from jude.online.sqlite_errors import store_errors
 
 STORE_VERSION: Final = 1
 _APPLICATION_ID: Final = int.from_bytes(b"JUDE", "big")
-# A rowid table: with 1.5 kB values a WITHOUT ROWID tree holds two keys a page (puts fell from 20 k to 6 k rows a second).
+# A rowid table: with 1.5 kB values a WITHOUT ROWID tree holds two keys a page (puts: 6 k, not 20 k, rows a second).
 # BINARY collation compares positions byte by byte, as every other store does.
 _SCHEMA: Final = (
     """CREATE TABLE vectors (
