@@ -11,10 +11,51 @@ from typing import Final
 _WORD: Final = re.compile(r"[\w.:/@+=-]{1,160}", re.ASCII)
 _UNITS: Final = ("_seconds", "_rows", "_tokens", "_bytes", "_events", "_percent", "_per_second", "_count")
 _NUMBERS: Final = frozenset(
-    ["batch", "slice", "attempt", "partition", "offset", "tokens", "width", "control", "events_in", "quarantined", "superseded", "stale", "unchanged", "deleted", "changed", "duplicate_in_batch", "already_stored", "inferences", "inferences_repeated", "truncated"]
+    {
+        "already_stored",
+        "attempt",
+        "batch",
+        "changed",
+        "control",
+        "deleted",
+        "duplicate_in_batch",
+        "events_in",
+        "inferences",
+        "inferences_repeated",
+        "offset",
+        "partition",
+        "quarantined",
+        "slice",
+        "stale",
+        "superseded",
+        "tokens",
+        "truncated",
+        "unchanged",
+        "width",
+    }
 )
 _WORDS: Final = frozenset(
-    ["query", "stable_id", "table", "entity_type", "model_version", "alias", "stage", "kind", "reason", "level", "error_class", "writer", "topic", "position", "input_hash", "text_hash", "quarantine_id", "signal", "version"]
+    {
+        "alias",
+        "entity_type",
+        "error_class",
+        "input_hash",
+        "kind",
+        "level",
+        "model_version",
+        "position",
+        "quarantine_id",
+        "query",
+        "reason",
+        "signal",
+        "stable_id",
+        "stage",
+        "table",
+        "text_hash",
+        "topic",
+        "version",
+        "writer",
+    }
 )
 _IDS: Final = frozenset({"entity_id", "old_entity_id"})
 _TIMES: Final = frozenset({"started_at", "source_ts", "ingested_at", "embedded_at", "available_at"})
