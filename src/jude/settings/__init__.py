@@ -1,1 +1,32 @@
-"""`conf/*.yml` come in, frozen settings go out; every mistake is one sentence with file, key and a way out."""
+"""`conf/*.yml` come in, frozen settings go out; every mistake is one sentence with file, key and a way out.
+
+Values and their meaning stand in `conf/base.yml` alone: the classes here give types and rules, no defaults.
+"""
+
+from jude.settings.layers import load_settings
+from jude.settings.models import (
+    EncoderSettings,
+    EntitiesSettings,
+    KafkaSettings,
+    LogSettings,
+    OnlineSettings,
+    Settings,
+    SourceSettings,
+    SparkSettings,
+    StreamSettings,
+    TablesSettings,
+)
+
+__all__ = [
+    "EncoderSettings",
+    "EntitiesSettings",
+    "KafkaSettings",
+    "LogSettings",
+    "OnlineSettings",
+    "Settings",
+    "SourceSettings",
+    "SparkSettings",
+    "StreamSettings",
+    "TablesSettings",
+    "load_settings",
+]

@@ -17,7 +17,7 @@ from jude.errors import TerminalSettingsError
 
 T = TypeVar("T")
 Origin = Mapping[tuple[str | int, ...], str]
-"""Which file (or `--set`) a key came from; a key that is not listed came from where its parent did."""
+"""Which file (or `--set`) a key came from, the last layer last; () is the file that was asked for."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -58,11 +58,11 @@ def dotted(location: tuple[str | int, ...]) -> str:
 
 
 def source_of(origin: Origin, location: tuple[str | int, ...]) -> str:
-    """Say where a key was written: the nearest parent that is known."""
-    for length in range(len(location), -1, -1):
-        if location[:length] in origin:
-            return origin[location[:length]]
-    return "the settings"
+    """Say where a key was written; for a section the last layer that wrote into it, for an unknown key its parent's."""
+    for length in range(len(location), 0, -1):
+        if inside := [written_in for place, written_in in origin.items() if place[:length] == location[:length]]:
+            return inside[-1]
+    return origin[()]
 
 
 def _sentence(kind: type, mistake: ErrorDetails, origin: Origin) -> str:

@@ -1,0 +1,174 @@
+"""The shape of the configuration: one frozen class per section. What a key means stands in `conf/base.yml`."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from jude.settings.paths import LocalPath, Location
+
+_CHECKED: Final = ConfigDict(extra="forbid", strict=True)
+_Positive = Annotated[int, Field(gt=0)]
+_Seconds = Annotated[float, Field(gt=0)]
+# YAML reads `true` and `5` as such; Spark, Kafka and object stores want them as text.
+_Text = Annotated[str, BeforeValidator(lambda v: str(v).lower() if isinstance(v, bool | int | float) else v)]
+
+_PUT_IF_ABSENT: Final = ("aws_s3_locking_provider", "aws_conditional_put", "conditional_put")
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class KafkaSettings:
+    """`source.kafka`"""
+
+    bootstrap_servers: str
+    topics: tuple[str, ...]
+    pattern: str | None
+    options: dict[str, _Text] = field(repr=False)  # may hold passwords
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class SourceSettings:
+    """`source`: where changes come from."""
+
+    kind: Literal["files", "kafka"]
+    path: LocalPath | None
+    kafka: KafkaSettings
+    starting_offsets: Annotated[str, Field(pattern=r"^(earliest|latest|\{.*\})$")]
+    fail_on_data_loss: bool
+    max_offsets_per_trigger: _Positive | None
+    max_files_per_trigger: _Positive | None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> SourceSettings:
+        if self.kind == "files" and self.path is None:
+            raise ValueError("kind is files, so path must name the folder of the recorded changes")
+        if self.kind == "kafka" and not self.kafka.bootstrap_servers:
+            raise ValueError("kind is kafka, so kafka.bootstrap_servers must name a broker, as host:port")
+        if self.kind == "kafka" and bool(self.kafka.topics) == bool(self.kafka.pattern):
+            raise ValueError("kind is kafka, so name either kafka.topics or kafka.pattern, and not both")
+        return self
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class StreamSettings:
+    """`stream`: how the micro-batches run."""
+
+    trigger: Literal["processing_time", "available_now"]
+    interval_seconds: Annotated[float, Field(ge=0)]
+    checkpoint: Location
+    source_epoch: Annotated[int, Field(ge=0)]
+    truncate: Literal["stop", "delete_all"]
+    planner: Literal["auto", "driver", "executors"]
+    driver_rows: _Positive
+    embed_superseded: bool
+    commit_attempts: _Positive
+    drain_after_seconds: _Seconds | None
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class EncoderSettings:
+    """`encoder`: which model makes the vectors, and where it runs."""
+
+    kind: Literal["all-minilm-l6-v2", "hashing"]
+    max_tokens: _Positive
+    width: _Positive
+    dtype: Literal["float32", "bfloat16"]
+    batch_tokens: _Positive
+    threads: _Positive | None
+    where: Literal["driver", "executors"]
+    attempts: _Positive
+    backoff_seconds: Annotated[float, Field(ge=0)]
+    timeout_seconds: _Seconds
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class TablesSettings:
+    """`tables`: where the Delta tables live and who writes them."""
+
+    root: Location | None
+    catalog: str | None
+    schema: str | None
+    writer: Literal["native", "spark"]
+    buckets: _Positive
+    storage_options: dict[str, _Text] = field(repr=False)  # may hold keys
+
+    @model_validator(mode="after")
+    def _is_one_place(self) -> TablesSettings:
+        if (self.root is None) == (self.schema is None):
+            raise ValueError("name either root (a folder) or schema (with or without catalog), and not both")
+        if self.catalog is not None and self.schema is None:
+            raise ValueError("catalog is given, so schema must be, too")
+        if self.buckets & (self.buckets - 1):
+            raise ValueError(f"buckets must be a power of two (1, 2, 4, 8, ...), not {self.buckets}")
+        return self
+
+    @model_validator(mode="after")
+    def _writer_fits(self) -> TablesSettings:
+        if self.writer == "native" and self.root is None:
+            raise ValueError("writer native needs root: tables of a catalog are written by the writer spark")
+        given = {option.lower() for option in self.storage_options}
+        on_s3 = (self.root or "").startswith(("s3:", "s3a:"))
+        if self.writer == "native" and on_s3 and not given & set(_PUT_IF_ABSENT):
+            raise ValueError(
+                "two writers on S3 overwrite each other's commits unless each put asks whether the file is there: "
+                "set storage_options.aws_conditional_put: etag (or aws_s3_locking_provider: dynamodb), "
+                "or let the writer spark be the only one"
+            )
+        return self
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class OnlineSettings:
+    """`online`: the store that serves the newest vector of a key."""
+
+    kind: Literal["sqlite", "none"]
+    path: LocalPath | None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> OnlineSettings:
+        if self.kind == "sqlite" and self.path is None:
+            raise ValueError("kind is sqlite, so path must name its file")
+        return self
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class SparkSettings:
+    """`spark`: the session."""
+
+    master: str | None
+    driver_memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*[kmgt]$")]
+    shuffle_partitions: _Positive
+    extra: dict[str, _Text] = field(repr=False)  # may hold keys
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class LogSettings:
+    """`log`: what the log says."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+    format: Literal["text", "json"]
+    show_ids: bool
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class EntitiesSettings:
+    """`entities`: the folder of entity files."""
+
+    folder: LocalPath
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class Settings:
+    """The whole configuration of one deployment."""
+
+    source: SourceSettings
+    entities: EntitiesSettings
+    stream: StreamSettings
+    encoder: EncoderSettings
+    tables: TablesSettings
+    online: OnlineSettings
+    spark: SparkSettings
+    log: LogSettings
