@@ -170,7 +170,10 @@ class FolderCursor:
 
 
 class JudeChanges(DataSource):
-    """`spark.readStream.format("jude_changes")`; options path, maxRowsPerTrigger, maxFilesPerTrigger, failOnDataLoss."""
+    """`spark.readStream.format("jude_changes")`.
+
+    Options: path, maxRowsPerTrigger, maxFilesPerTrigger, failOnDataLoss.
+    """
 
     @classmethod
     def name(cls) -> str:

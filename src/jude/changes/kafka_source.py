@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql.functions import array, coalesce, col
 
 from jude.changes.file_source import DDL
 from jude.errors import TerminalEnvironmentError, TerminalSettingsError
@@ -57,13 +57,13 @@ def read_kafka(
 def with_our_columns(records: DataFrame) -> DataFrame:
     """Give Kafka's rows the types of the recorded-file source; no headers are an empty list, not null."""
     return records.select(
-        F.col("topic").cast("string"),
-        F.col("partition").cast("int"),
-        F.col("offset").cast("bigint"),
-        F.col("timestamp").cast("timestamp"),
-        F.col("key").cast("binary"),
-        F.col("value").cast("binary"),
-        F.coalesce(F.col("headers"), F.array()).cast(_HEADERS).alias("headers"),
+        col("topic").cast("string"),
+        col("partition").cast("int"),
+        col("offset").cast("bigint"),
+        col("timestamp").cast("timestamp"),
+        col("key").cast("binary"),
+        col("value").cast("binary"),
+        coalesce(col("headers"), array()).cast(_HEADERS).alias("headers"),
     )
 
 

@@ -23,7 +23,6 @@ import binascii
 import gc
 import gzip
 import json
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -166,11 +165,10 @@ def write_records(path: Path, records: pa.Table) -> None:
     It is written under a hidden name first, which the file source ignores, and then renamed.
     """
     hidden = path.with_name(f".{path.name}.writing")
-    opened: IO[bytes] = gzip.open(hidden, "wb", compresslevel=6) if path.suffix == ".gz" else hidden.open("wb")  # type: ignore[assignment]
-    with opened as file:
+    with _create(hidden, packed=path.suffix == ".gz") as file:
         for row in records.to_pylist():
             file.write(orjson.dumps(_as_json(row)) + b"\n")
-    os.replace(hidden, path)
+    hidden.replace(path)
 
 
 # Reading lines
@@ -245,7 +243,7 @@ def _parse(file_name: str, line: Line) -> Record:
     return Record(f"file:{file_name}", 0, line.number, None, None, line.raw, reasons)
 
 
-def _loads(raw: bytes) -> Any:
+def _loads(raw: bytes) -> object:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -257,7 +255,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _record(line: Any) -> Record:
+def _record(line: object) -> Record:
     if not isinstance(line, dict):
         raise NotARecordError("The line is not an object.")
     topic = line.get("topic")
@@ -296,7 +294,7 @@ def _field(line: dict[str, Any], name: str) -> bytes | None:
         raise NotARecordError(f"`{name}_base64` is not base64.") from None
 
 
-def _bytes(value: Any) -> bytes | None:
+def _bytes(value: object) -> bytes | None:
     if value is None:
         return None
     if isinstance(value, str):
@@ -306,11 +304,11 @@ def _bytes(value: Any) -> bytes | None:
             raise NotARecordError("A string holds a lone surrogate: it has no UTF-8 bytes.") from None
     try:
         return orjson.dumps(value)
-    except TypeError:  # lone surrogates or an integer past 64 bits: kept as \u escapes, kept exact
+    except TypeError:  # lone surrogates: kept as \u escapes
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _headers(found: Any) -> Sequence[Header]:
+def _headers(found: object) -> Sequence[Header]:
     if isinstance(found, dict):
         return [(key, _bytes(value)) for key, value in found.items()]
     if isinstance(found, list) and all(isinstance(h, dict) and isinstance(h.get("key"), str) for h in found):
@@ -319,6 +317,10 @@ def _headers(found: Any) -> Sequence[Header]:
 
 
 # Writing lines
+
+
+def _create(path: Path, *, packed: bool) -> IO[bytes]:
+    return gzip.open(path, "wb", compresslevel=6) if packed else path.open("wb")  # type: ignore[return-value]
 
 
 def _as_json(row: dict[str, Any]) -> dict[str, Any]:
