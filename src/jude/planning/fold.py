@@ -38,7 +38,8 @@ def _apply(event: Event, states: States, entities: Entities) -> None:
     elif event.error_class is not None:
         _block(event, state, event.error_class, event.error or "")
     elif event.op == "d":
-        states[event.key] = _deleted(event, state)
+        states[event.key] = state = state or KeyState(status="unknown", position="")
+        _delete(event, state)
     else:
         _apply_upsert(event, state, states, entities)
 
@@ -69,15 +70,8 @@ def _block(event: Event, state: KeyState | None, error_class: str, sentence: str
         state.moved = True
 
 
-def _deleted(event: Event, state: KeyState | None) -> KeyState:
-    """The comparison text is remembered across a delete: a key change may need it, and so may a late placeholder."""
-    state = state or KeyState(status="unknown", position="")
-    _delete(event, state)
-    state.offset = event.offset + 1  # the tombstone that follows belongs to this delete
-    return state
-
-
 def _delete(event: Event, state: KeyState) -> None:
+    """The comparison text is remembered across a delete: a key change may need it, and so may a late placeholder."""
     event.writes_text = state.status != "deleted"
     _supersede(state)
     event.reason = Reason.DELETED

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import datetime
 
 import pyarrow as pa
 
-from jude.observe.freshness import observe
+from jude.observe.freshness import Histogram
 from jude.observe.ledger import BatchCounts
 from jude.planning import Key, Reason
+from jude.planning.rows import UTC
 from jude.stream.effects import Effects, served
 from jude.stream.planned import PlannedBatch
 from jude.stream.vectors import Vectors
@@ -53,14 +55,18 @@ def _count_changed(
     seen.add(input_hash)
 
 
-def freshness_of(planned: pa.Table, effects: Effects) -> dict[str, dict[int, int]]:
+def freshness_of(planned: pa.Table, effects: Effects) -> dict[str, Histogram]:
     """Histogram of source_ts -> available_at of what became readable in this batch, per entity type."""
-    histograms: dict[str, dict[int, int]] = {}
+    clocks: defaultdict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
     rows = served(planned)
     columns = (rows[name].to_pylist() for name in ("entity_type", "entity_id", "source_ts"))
     for entity_type, entity_id, source_ts in zip(*columns, strict=True):
         key = Key(entity_type, entity_id)
         available_at = effects.available_at(key)
         if source_ts is not None and available_at is not None and effects.stored_now(key):
-            observe(histograms.setdefault(entity_type, {}), (available_at - source_ts).total_seconds())
+            clocks[entity_type].append((source_ts, available_at))
+    histograms = {entity_type: Histogram() for entity_type in clocks}
+    for entity_type, pairs in clocks.items():
+        source_ts, available_at = (pa.array(column, UTC) for column in zip(*pairs, strict=True))
+        histograms[entity_type].add_clocks(source_ts, available_at)
     return histograms

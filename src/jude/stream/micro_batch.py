@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +16,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from jude.errors import CommitConflictError
-from jude.observe.ledger import BatchCounts, ledger_rows
-from jude.observe.stopwatch import Stopwatch
+from jude.observe import BatchCounts, Histogram, Stopwatch, ledger_rows, log_event
 from jude.stream.counting import count, freshness_of
 from jude.stream.effects import Effects, put_online
 from jude.stream.failures import without_failed
@@ -30,17 +30,17 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class BatchReport:
+class Applied:
     """What one committed batch did; for people and metrics."""
 
     txn: Txn
     counts: dict[str, BatchCounts]
     seconds: dict[str, float]
-    freshness: dict[str, dict[int, int]]
+    freshness: dict[str, Histogram]
     quarantined: pa.Array  # quarantine_id of what could not be applied
 
 
-def apply_batch(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> BatchReport:
+def apply_batch(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> Applied:
     """Apply one batch; safe to call again with the same `txn`.
 
     A commit conflict (another stream, a backfill, a replay touched the same keys) plans the whole batch again on the
@@ -54,14 +54,14 @@ def apply_batch(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) 
         except CommitConflictError:
             if attempt == pipeline.commit_attempts:
                 raise
-            log.info("commit_conflict", extra={"batch": txn.version, "attempt": attempt})
+            log_event(log, logging.INFO, "commit_conflict", batch=txn.version, attempt=attempt)
             pipeline.pause(random.uniform(0.5, 1.5) * 0.05 * 2**attempt)
     raise AssertionError("unreachable: commit_attempts is at least 1")
 
 
-def _attempt(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> BatchReport:
+def _attempt(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> Applied:
     started_at = pipeline.clock()
-    watch = Stopwatch()
+    watch = Stopwatch(time.monotonic)
     with watch.stage("plan"):
         batch = plan()
     pipeline.after("plan")
@@ -76,19 +76,25 @@ def _attempt(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> 
         effects = put_online(batch.planned, vectors, pipeline)
     pipeline.after("online")
     counts = count(batch, vectors)
-    for entity_counts in counts.values():
-        entity_counts.check()
     with watch.stage("history"):
         quarantined = _append_histories(batch, vectors, effects, pipeline, txn, started_at)
     freshness = freshness_of(batch.planned, effects)
-    ledger = ledger_rows(counts, txn, pipeline.model_version, started_at, watch.seconds, freshness)
+    ledger = ledger_rows(
+        counts,
+        writer_query=txn.stable_id,
+        writer_batch=txn.version,
+        model_version=pipeline.model_version,
+        started_at=started_at,
+        seconds=watch.seconds,
+        freshness=freshness,
+    )
     with watch.stage("ledger"):
         pipeline.tables.append("ledger", ledger, txn)
     pipeline.after("ledger")
     with watch.stage("current"):
         pipeline.tables.merge_current(current_rows(batch, effects, pipeline.model_version), txn)
     pipeline.after("current")
-    return BatchReport(txn, counts, dict(watch.seconds), freshness, quarantined)
+    return Applied(txn, counts, dict(watch.seconds), freshness, quarantined)
 
 
 def _append_histories(

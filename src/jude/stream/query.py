@@ -15,7 +15,7 @@ from jude.planning.rows import RECORDS
 from jude.settings import StreamSettings
 from jude.stream.drain import Drain
 from jude.stream.executors import plan_in_executors
-from jude.stream.micro_batch import BatchReport, apply_batch
+from jude.stream.micro_batch import Applied, apply_batch
 from jude.stream.pipeline import Pipeline
 from jude.stream.planned import PlannedBatch, plan_on_driver
 from jude.tables.protocol import Txn
@@ -23,7 +23,7 @@ from jude.tables.protocol import Txn
 log = logging.getLogger(__name__)
 
 Planner = Literal["driver", "executors"]
-Report = Callable[[BatchReport], None]
+Report = Callable[[Applied], None]
 
 
 def stream_embeddings(
