@@ -1,0 +1,29 @@
+"""Keep embeddings fresh from a stream of database changes.
+
+spark-submit jobs/embed_stream.py --conf conf/local.yml --available-now
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from jude.errors import JudeError
+from jude.settings import load_settings
+from jude.stream.arguments import parse_job_args
+from jude.stream.run import run_stream
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until stopped (SIGTERM: finish the batch, commit, end), or with --available-now until all is processed."""
+    arguments = parse_job_args(argv, __doc__ or "")
+    try:
+        run_stream(load_settings(arguments.conf, arguments.overrides))
+    except JudeError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""One process per checkpoint: two would write the same batches, and Spark notices only after the first one is lost."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jude.errors import TerminalEnvironmentError
+
+LOCK_NAME = "jude.lock"
+ATTEMPTS_NAME = "jude.attempt"
+
+
+def local_folder(checkpoint: str) -> Path | None:
+    """The checkpoint as a folder of this machine; None for one on an object store."""
+    if checkpoint.startswith("file:"):
+        return Path(checkpoint.removeprefix("file:").replace("//", "", 1) or "/")
+    return None if "://" in checkpoint or checkpoint.startswith("dbfs:") else Path(checkpoint)
+
+
+@contextmanager
+def locked(checkpoint: str) -> Iterator[None]:
+    """Hold the checkpoint while the block runs. The lock ends with the process, however it dies.
+
+    Raises TerminalEnvironmentError when another process holds it, or the folder cannot be written. A checkpoint on an
+    object store is not locked: there the scheduler runs one at a time (max_concurrent_runs: 1).
+    """
+    folder = local_folder(checkpoint)
+    if folder is None:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise TerminalEnvironmentError(
+            f"The checkpoint folder {folder} cannot be written ({error.strerror}). "
+            "Name another with stream.checkpoint, or make it writable."
+        ) from None
+    try:
+        _take(lock, folder)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int, folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        raise TerminalEnvironmentError(
+            f"Process {holder or '?'} already streams from the checkpoint {folder}. "
+            "Stop it first, or give this stream a checkpoint of its own with stream.checkpoint."
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)

@@ -1,0 +1,167 @@
+"""Dying after any arrow of the batch, and starting again: tables, online store and ledger are as if nothing happened."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jude.online.sqlite import SqliteStore
+from jude.stream.micro_batch import apply_batch
+from jude.stream.planned import plan_on_driver
+from jude.tables.native import NativeTables
+from jude.tables.protocol import Tables, Txn
+from jude.tables.spec import TABLES
+from tests.stories import NOW, Record, delete, job, record, records, tombstone, upsert
+from tests.stream.making import make_pipeline
+from tests.stream.reading import rows_of
+
+ARROWS = ("plan", "encode", "store", "online", "text_history", "embedding_history", "quarantine", "ledger", "current")
+CLOCKS = ("ingested_at", "embedded_at", "available_at", "started_at", "quarantined_at", "seconds", "freshness")
+
+BATCHES: list[list[Record]] = [
+    [upsert("j1", 10, job("Baker")), upsert("j2", 11, job("Cook")), upsert("j3", 12, job("Cook"))],
+    [
+        upsert("j1", 20, job("Baker", "Bakes cakes.")),
+        upsert("j1", 21, job("Baker", "Bakes more cakes.")),
+        upsert("j2", 22, job("Cook", status="closed")),
+        delete("j3", 23),
+        tombstone("j3", 24),
+        record({"id": "j4"}, b"{broken", offset=25),
+        upsert("j5", 26, job("Cook")),
+    ],
+    [upsert("j3", 30, job("Cook")), upsert("j5", 31, job("Driver"))],
+]
+
+
+class Crash(Exception):
+    """The process dies here."""
+
+
+class Deployment:
+    """Tables and online store in a folder; opening it again is a restart."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.encoded: list[str] = []
+        self._ticks = itertools.count()
+
+    def apply(self, number: int, query: str = "q1", after: Callable[[str], None] = lambda step: None) -> None:
+        tables = NativeTables(self.folder / "tables", buckets=2)
+        tables.ensure()
+        online = SqliteStore(self.folder / "online.sqlite")
+        try:
+            pipeline = self._pipeline(tables, online, after)
+            batch = records(BATCHES[number])
+            apply_batch(lambda: plan_on_driver(batch, pipeline), pipeline, Txn("stream", query, number))
+        finally:
+            online.close()
+
+    def _pipeline(self, tables: Tables, online: SqliteStore, after: Callable[[str], None]) -> Any:
+        plain = make_pipeline(tables, online)
+
+        def encode(inputs: Any) -> Any:
+            self.encoded += inputs
+            return plain.encode(inputs)
+
+        clock = lambda: NOW + timedelta(seconds=next(self._ticks))  # noqa: E731
+        attempts = self.folder / "jude.attempt"
+        return make_pipeline(tables, online, clock, encode=encode, after=after, attempts_file=attempts)
+
+    def contents(self) -> dict[str, list[dict[str, Any]]]:
+        """Every table without its clocks, in a fixed order."""
+        return {name: rows_of(self.folder / "tables", name, without=CLOCKS) for name in TABLES}
+
+
+def crash_after(arrow: str) -> Callable[[str], None]:
+    def after(step: str) -> None:
+        if step == arrow:
+            raise Crash(step)
+
+    return after
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    deployment = Deployment(tmp_path_factory.mktemp("uninterrupted"))
+    for number in range(len(BATCHES)):
+        deployment.apply(number)
+    return deployment
+
+
+@pytest.mark.parametrize("arrow", ARROWS)
+def test_a_crash_after_any_arrow_leaves_no_trace(arrow: str, tmp_path: Path, uninterrupted: Deployment):
+    deployment = Deployment(tmp_path)
+    deployment.apply(0)
+    with pytest.raises(Crash):
+        deployment.apply(1, after=crash_after(arrow))
+    deployment.apply(1)
+    deployment.apply(2)
+    assert without_repeats(deployment.contents()) == without_repeats(uninterrupted.contents())
+    assert repeats(deployment) == (1 if arrow == "encode" else 0)
+    assert served_times(deployment) == history_times(deployment)
+
+
+def test_a_crash_before_the_store_is_counted_as_repeated_work(tmp_path: Path):
+    deployment = Deployment(tmp_path)
+    deployment.apply(0)
+    with pytest.raises(Crash):
+        deployment.apply(1, after=crash_after("encode"))
+    paid = len(deployment.encoded)
+    deployment.apply(1)
+    assert len(deployment.encoded) - paid == repeats(deployment) == 1
+
+
+@pytest.mark.parametrize("arrow", ["embedding_history", "ledger"])
+def test_a_crash_followed_by_a_lost_checkpoint_doubles_nothing(arrow: str, tmp_path: Path, uninterrupted: Deployment):
+    deployment = Deployment(tmp_path)
+    deployment.apply(0)
+    with pytest.raises(Crash):
+        deployment.apply(1, after=crash_after(arrow))
+    for number in range(len(BATCHES)):
+        deployment.apply(number, query="q2")
+    found, wanted = deployment.contents(), uninterrupted.contents()
+    for name in ("text_history", "embedding_history", "embedding_store", "embedding_current"):
+        assert without_writers(found[name]) == without_writers(wanted[name])
+
+
+def test_a_new_checkpoint_over_the_same_input_changes_nothing(tmp_path: Path):
+    deployment = Deployment(tmp_path)
+    for number in range(len(BATCHES)):
+        deployment.apply(number)
+    before, paid = deployment.contents(), len(deployment.encoded)
+    for number in range(len(BATCHES)):
+        deployment.apply(number, query="q2")
+    after = deployment.contents()
+    for name in ("text_history", "embedding_history", "embedding_store", "embedding_current"):
+        assert after[name] == before[name]
+    assert len(deployment.encoded) == paid
+
+
+def without_repeats(contents: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    ledger = [{**row, "inferences_repeated": 0} for row in contents["ledger"]]
+    return {**contents, "ledger": ledger}
+
+
+def without_writers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if not k.startswith("writer_")} for row in rows]
+
+
+def repeats(deployment: Deployment) -> int:
+    return sum(row["inferences_repeated"] for row in deployment.contents()["ledger"])
+
+
+def history_times(deployment: Deployment) -> dict[tuple[str, str], Any]:
+    """When each pointer became readable, as history tells it; the newest per key."""
+    rows = sorted(rows_of(deployment.folder / "tables", "embedding_history"), key=lambda r: r["position"])
+    return {(r["entity_type"], r["entity_id"]): r["available_at"] for r in rows}
+
+
+def served_times(deployment: Deployment) -> dict[tuple[str, str], Any]:
+    """The same, as embedding_current tells it."""
+    rows = rows_of(deployment.folder / "tables", "embedding_current")
+    return {(r["entity_type"], r["entity_id"]): r["available_at"] for r in rows if r["available_at"] is not None}
