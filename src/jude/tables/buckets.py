@@ -1,7 +1,7 @@
 """Which bucket of embedding_current a key lives in: one hash, defined here, the same in Python and in Spark.
 
-bucket = (first 4 bytes of md5(entity_type || 0x00 || entity_id), big-endian) mod n, n a power of two. A power of two lets
-an operator double n later and split every bucket in two without moving a key anywhere else.
+bucket = (first 4 bytes of md5(entity_type || 0x00 || entity_id), big-endian) mod n, n a power of two. A power of two
+lets an operator double n later and split every bucket in two without moving a key anywhere else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TEST_VECTORS: Final[tuple[tuple[str, str, int], ...]] = (
     ("member", "", 0xD2C20156),
     ("resume", "Zoë 🙂", 0xBD573B9A),
 )
-"""(entity_type, entity_id, the 32-bit hash before the modulus): pinned, so that no table is ever read by another hash."""
+"""(entity_type, entity_id, the 32-bit hash before the modulus): pinned, so that no table is read by another hash."""
 
 
 def hash32(entity_type: str, entity_id: str) -> int:
@@ -41,7 +41,7 @@ def buckets_of(entity_types: Sequence[str], entity_ids: Sequence[str], buckets: 
 
 def bucket_column(entity_type: Column, entity_id: Column, buckets: int) -> Column:
     """Build the Spark expression of the same hash (int)."""
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as F  # noqa: N812
 
     head = F.substring(F.md5(F.concat(entity_type, F.lit("\0"), entity_id).cast("binary")), 1, 8)
     return (F.conv(head, 16, 10).cast("long") % F.lit(buckets)).cast("int")

@@ -28,7 +28,9 @@ _IN_CHECK: Final = re.compile(r"(\w+) IN \(((?:'\w+'(?:, )?)+)\)")
 def statistics_columns(spec: TableSpec) -> tuple[str, ...]:
     """Name the columns with file statistics: key, position, times; a text's or a vector's would only cost."""
     primitive = (pa.string(), pa.int32(), pa.int64(), UTC)
-    wanted = {*spec.natural_key, "position", "source_ts", "available_at", "ingested_at", "embedded_at"}
+    # A merged file holds entities of all times: ranges of its clocks would prune nothing.
+    times = () if "bucket" in spec.partition_by else ("source_ts", "available_at", "ingested_at", "embedded_at")
+    wanted = {*spec.natural_key, "position", *times}
     return tuple(
         c.name for c in spec.columns if c.name in wanted and c.type in primitive and c.name not in spec.partition_by
     )
@@ -97,9 +99,7 @@ def write_file(
     folder = "/".join(f"{c}={urllib.parse.quote(v, safe='')}" for c, v in values.items())
     path = f"{folder}/part-{file_id}.parquet" if folder else f"part-{file_id}.parquet"
     body = rows.select([c for c in rows.column_names if c not in spec.partition_by])
-    if folder:
-        files_at.create_dir(folder, recursive=True)
-    with files_at.open_output_stream(path) as stream:
+    with _opened(files_at, folder, path) as stream:
         pq.write_table(
             body,
             stream,
@@ -119,6 +119,15 @@ def write_file(
             "stats": json.dumps(_statistics(spec, body), separators=(",", ":")),
         }
     }
+
+
+def _opened(files_at: pa_fs.FileSystem, folder: str, path: str) -> pa.NativeFile:
+    """Open a new file, making its folder only if it is missing (asking each time took as long as a small file)."""
+    try:
+        return files_at.open_output_stream(path)
+    except FileNotFoundError:
+        files_at.create_dir(folder, recursive=True)
+        return files_at.open_output_stream(path)
 
 
 def remove_action(spec: TableSpec, file: DataFile, now_ms: int) -> Action:
@@ -150,7 +159,7 @@ def _statistics(spec: TableSpec, rows: pa.Table) -> dict[str, Any]:
     return {"numRecords": rows.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}
 
 
-def _bound(value: Any, up: bool) -> Any:
+def _bound(value: Any, up: bool) -> Any:  # noqa: ANN401  a statistic has its column's type
     """Write a bound as the Delta protocol wants it: shortened strings, milliseconds; never inside the true range."""
     if isinstance(value, datetime):
         value = value + timedelta(microseconds=999) if up else value

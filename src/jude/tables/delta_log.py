@@ -1,7 +1,7 @@
-"""One table's Delta log, followed commit by commit: which files are live, and how to add a commit after the last one seen.
+"""One table's Delta log, followed commit by commit: which files are live, and how to commit after the last one seen.
 
-delta-rs materialises the whole file list on every update and commit: 11 + 15 ms at 120 live files, 26 + 30 ms at 300, and
-so on. A micro-batch needs only what changed since the last one, so this reader applies the JSON of new commits to the
+delta-rs materialises the whole file list on every update and commit: 11 + 15 ms at 120 live files, 26 + 30 ms at 300,
+and so on. A micro-batch needs only what changed since the last one, so this reader applies the JSON of new commits to the
 list it holds and a writer on a local file system puts its own commit file in place (a hard link: put-if-absent, as
 delta-rs does it). Opening, checkpoints, schema changes and every other storage stay with delta-rs.
 """
@@ -51,7 +51,7 @@ class DataFile:
         """The path on disk, relative to the table."""
         return unquote(self.path)
 
-    def may_hold(self, column: str, low: Any, high: Any) -> bool:
+    def may_hold(self, column: str, low: Any, high: Any) -> bool:  # noqa: ANN401  a statistic has its column's type
         """Tell whether a value of `column` in [low, high] may be in this file."""
         if self.low.get(column) is None or self.high.get(column) is None:
             return True

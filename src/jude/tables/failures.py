@@ -24,7 +24,9 @@ def table_errors(where: str) -> Iterator[None]:
     except JudeError:
         raise
     except CommitFailedError as error:
-        raise CommitConflictError(f"{where}: another writer was faster ({error}). The batch is planned again.") from error
+        raise CommitConflictError(
+            f"{where}: another writer was faster ({error}). The batch is planned again."
+        ) from error
     except (DeltaProtocolError, SchemaMismatchError) as error:
         raise TerminalTableError(f"{where} does not fit: {error}. Run `ensure`, or move the table away.") from error
     except (OSError, DeltaError) as error:
@@ -37,8 +39,10 @@ def storage_error(where: str, error: BaseException) -> TerminalTableError | Tran
     code = getattr(error, "errno", None)
     if code == errno.ENOSPC or any(words in said for words in _FULL_WORDS):
         return TransientTableError(
-            f"{where}: no space left on the device. Nothing of this write is visible; free space and it will be retried."
+            f"{where}: no space left on the device. Nothing of this write is visible; free space, it is retried."
         )
     if code in _FOR_A_PERSON or any(words in said for words in _FOR_A_PERSON_WORDS):
-        return TerminalTableError(f"{where} cannot be written: {error}. Give the job rights on it, or set another root.")
+        return TerminalTableError(
+            f"{where} cannot be written: {error}. Give the job rights on it, or set another root."
+        )
     return TransientTableError(f"{where} could not be read or written just now: {error}")

@@ -16,7 +16,15 @@ from jude.tables.spec import SCHEMA_VERSION, Column, TableSpec
 
 VERSION_PROPERTY: Final = "jude.schema_version"
 ALLOWED_FEATURES: Final = frozenset(
-    {"appendOnly", "invariants", "checkConstraints", "changeDataFeed", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"}
+    {
+        "appendOnly",
+        "invariants",
+        "checkConstraints",
+        "changeDataFeed",
+        "timestampNtz",
+        "v2Checkpoint",
+        "vacuumProtocolCheck",
+    }
 )
 """Table features under which both writers read and write the same rows."""
 _WRITER_VERSION_OF_FEATURES: Final = 7
@@ -132,7 +140,7 @@ def require_columns(spec: TableSpec, found: Found, where: str) -> None:
         )
 
 
-def _shape(kind: Any) -> str:
+def _shape(kind: Any) -> str:  # noqa: ANN401  parsed JSON
     """Write a type without the nullability of its parts, which differs by writer and binds nobody."""
     if not isinstance(kind, dict):
         return str(kind)

@@ -1,4 +1,4 @@
-"""The MERGE of embedding_current over Arrow: what each source row does to the target row of its key (spec.MERGE_GUARD)."""
+"""The MERGE of embedding_current over Arrow: what a source row does to the target row of its key (spec.MERGE_GUARD)."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def merge_rows(source: pa.Table, target: pa.Table) -> tuple[pa.Table, pa.Chunked
     same = _true(pc.equal(source["position"], target["position"]))
     further = pc.or_(
         _true(pc.greater(source["offset"], target["offset"])),
-        pc.greater(
-            pc.fill_null(source["quarantined_position"], ""), pc.fill_null(target["quarantined_position"], "")
-        ),
+        pc.greater(pc.fill_null(source["quarantined_position"], ""), pc.fill_null(target["quarantined_position"], "")),
     )
     marker = pc.and_(same, further)
     replace = pc.or_(pc.invert(known), newer)

@@ -1,4 +1,4 @@
-"""Reading embedding_store by input_hash: through the index in memory, or by a scan when the store is too large for one."""
+"""Reading embedding_store by input_hash: by the index in memory, or by a scan when the store is too large for one."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ class StoredVectors:
         """Give one row per input_hash that is stored."""
         wanted = sorted(set(input_hashes))
         found = [
-            _rows_in(files_at, file, hashes)
-            for file, hashes in self._candidates(log, files_at, model_version, wanted)
+            _rows_in(files_at, file, hashes) for file, hashes in self._candidates(log, files_at, model_version, wanted)
         ]
         rows = pa.concat_tables([STORED_SCHEMA.empty_table(), *found])
         first: dict[str, int] = {}
@@ -52,7 +51,9 @@ class StoredVectors:
             for file, candidates in self._candidates(log, files_at, version, asked):
                 have = read_file(files_at, EMBEDDING_STORE, file, ("input_hash",))["input_hash"]
                 inside = pc.is_in(pa.array(candidates), value_set=have.combine_chunks())
-                held.update((version, h) for h, is_there in zip(candidates, inside.to_pylist(), strict=True) if is_there)
+                held.update(
+                    (version, h) for h, is_there in zip(candidates, inside.to_pylist(), strict=True) if is_there
+                )
         return rows.filter(pa.array([k not in held for k in zip(versions, hashes, strict=True)]))
 
     def require_width(self, log: TableLog, files_at: pa_fs.FileSystem, rows: pa.Table, where: str) -> None:
@@ -65,11 +66,7 @@ class StoredVectors:
                 row = read_file(files_at, EMBEDDING_STORE, sample, ("dim", "dtype")).slice(0, 1) if sample else rows
                 self._widths[version] = (row["dim"][0].as_py(), row["dtype"][0].as_py())
             if self._widths[version] != (dim, dtype):
-                have = " ".join(str(v) for v in self._widths[version])
-                raise TerminalTableError(
-                    f"{where} holds vectors of width {have} for model version {version}, the model makes {dim} {dtype}. "
-                    "Two widths cannot share a version: register a new model version and backfill it."
-                )
+                raise width_error(where, version, self._widths[version], (dim, dtype))
 
     def _candidates(
         self, log: TableLog, files_at: pa_fs.FileSystem, model_version: str, wanted: Sequence[str]
@@ -101,6 +98,14 @@ class StoredVectors:
             index = self._indexes[model_version] = StoreIndex()
             index.add_files((path, _hashes_in(files_at, file)) for path, file in files.items())
         return self._indexes[model_version]
+
+
+def width_error(where: str, version: str, found: tuple[int, str], made: tuple[int, str]) -> TerminalTableError:
+    """Say that the vectors of one model version must have one width and number type."""
+    return TerminalTableError(
+        f"{where} holds vectors of {found[0]} {found[1]} numbers for model version {version}, the model makes "
+        f"{made[0]} {made[1]}. Two widths cannot share a version: register a new model version and backfill it."
+    )
 
 
 def _hashes_in(files_at: pa_fs.FileSystem, file: DataFile) -> pa.ChunkedArray:
