@@ -59,7 +59,7 @@ def build_spark(
     if _starts_its_own_jvm():
         os.environ["JAVA_HOME"] = str(java_home())
         require_delta_jar()
-    settings = {**ALWAYS, "spark.sql.shuffle.partitions": str(shuffle_partitions)}
+    settings: dict[str, bool | float | int | str | None] = {**ALWAYS, "spark.sql.shuffle.partitions": str(shuffle_partitions)}
     if master is not None:
         settings |= {"spark.master": master, "spark.driver.memory": driver_memory}
     if master is not None and master.startswith("local"):

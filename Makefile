@@ -1,0 +1,57 @@
+# `make help` lists what there is. The first target that needs it builds .venv (once); nothing is installed elsewhere.
+#   make PYTHON=/path/to/python3.11 ...   another interpreter      make NO_UV=1 ...   pip, even where uv is present
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?=
+NO_UV ?=
+SETUP = PYTHON='$(PYTHON)' NO_UV='$(NO_UV)' sh scripts/setup.sh
+INPUTS = requirements/java.txt requirements/jars.txt pyproject.toml scripts/setup.sh scripts/setup_spark.py
+BIN = .venv/bin
+
+.PHONY: help setup demo doctor test check lint unit bench-savings bench-pipeline lock clean distclean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+
+.venv/.ready-run: requirements/run.txt $(INPUTS)
+	@$(SETUP) run
+	@touch $@
+
+.venv/.ready-dev: requirements/dev.txt $(INPUTS) | .venv/.ready-run
+	@$(SETUP) dev
+	@touch $@ .venv/.ready-run
+
+setup: .venv/.ready-run ## build .venv, fetch the Spark jars (everything else does this by itself)
+
+demo: .venv/.ready-run ## real changes in, fresh embeddings out, with a summary and a search
+	@$(BIN)/jude demo
+
+doctor: .venv/.ready-run ## what is installed, what is not, and how to get it
+	@$(BIN)/jude doctor
+
+test: lint unit ## ruff, mypy and the tests: what CI runs
+
+check: test ## the same as test
+
+lint: .venv/.ready-dev ## ruff and mypy only
+	@echo '==> ruff'; $(BIN)/ruff check .
+	@echo '==> mypy'; $(BIN)/mypy
+
+unit: .venv/.ready-dev ## the tests only; PYTEST='-k plan -x' passes options
+	@echo '==> pytest'; $(BIN)/python -m pytest $(PYTEST)
+
+bench-savings: .venv/.ready-dev ## how many inferences real change streams need, against the naive count
+	@$(BIN)/python -m benchmarks.savings
+
+bench-pipeline: .venv/.ready-dev ## events per second, micro-batch latency, growth
+	@$(BIN)/python -m benchmarks.pipeline
+
+lock: ## rebuild the hashed requirement files (needs uv; UPGRADE=1 takes newer versions)
+	@UPGRADE='$(UPGRADE)' sh requirements/lock.sh
+
+clean: ## remove what runs have written (tables, checkpoints, caches); .venv and the jars stay
+	rm -rf .jude spark-warehouse metastore_db derby.log build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## also remove .venv and the Spark jars
+	rm -rf .venv .spark src/*.egg-info

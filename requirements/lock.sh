@@ -1,0 +1,13 @@
+#!/bin/sh
+# Rebuild the requirement files with every hash, for Linux and macOS and Python 3.11 and later. Needs uv.
+set -eu
+cd "$(dirname "$0")/.."
+lock() { # NAME ARGUMENTS...
+  target="requirements/$1.txt"
+  shift
+  echo "  $target"
+  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header ${UPGRADE:+--upgrade} "$@" -o "$target"
+}
+lock run pyproject.toml --extra spark --extra torch
+lock dev pyproject.toml --extra spark --extra torch --extra dev -c requirements/run.txt
+lock java --group java --no-annotate
