@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -53,6 +54,16 @@ def merge_rows(source: pa.Table, target: pa.Table) -> tuple[pa.Table, pa.Chunked
     )
     merged = pa.table(columns).select(source.column_names)
     return merged.cast(target.schema), pc.or_(replace, marker)
+
+
+def replaced(rows: pa.Table, changed: pa.Table, places: pa.Array) -> pa.Table:
+    """Put changed rows in their places (null: new) and keep the order by entity_id."""
+    both = pa.concat_tables([rows, changed.select(rows.column_names)]).combine_chunks()
+    order = np.arange(rows.num_rows)
+    known = places.is_valid().to_numpy(zero_copy_only=False)
+    order[places.drop_null().to_numpy()] = rows.num_rows + np.flatnonzero(known)
+    whole = both.take(pa.array(np.concatenate([order, rows.num_rows + np.flatnonzero(~known)])))
+    return whole if known.all() else whole.sort_by("entity_id")
 
 
 def _kept_available_at(source: pa.Table, target: pa.Table) -> pa.ChunkedArray:

@@ -10,18 +10,14 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
-from deltalake.fs import DeltaStorageHandler
-from pyarrow import fs as pa_fs
 
-from jude.errors import CommitConflictError, TerminalTableError
+from jude.errors import CommitConflictError
 from jude.planning.rows import KNOWN
 from jude.planning.state import Key
 from jude.tables.bucket_cache import BucketCache
@@ -34,21 +30,18 @@ from jude.tables.data_files import (
     remove_action,
     split,
     with_partition,
-    write_file,
 )
-from jude.tables.delta_log import Action, DataFile, Partition, TableLog, VersionTakenError
+from jude.tables.delta_log import Action, DataFile, Partition, TableLog
 from jude.tables.failures import table_errors
-from jude.tables.merging import merge_rows, require_one_row_per_key
-from jude.tables.native_ensure import check_handle, ensure_table
+from jude.tables.merging import merge_rows, replaced, require_one_row_per_key
+from jude.tables.native_ensure import ensure_table
+from jude.tables.native_storage import NativeStorage
 from jude.tables.protocol import TextKey, Txn
 from jude.tables.seen_rows import SeenRows
 from jude.tables.spec import EMBEDDING_CURRENT, EMBEDDING_STORE, TABLES, TEXT_HISTORY, TableSpec
 from jude.tables.stored_vectors import StoredVectors
 
-MAX_COMMIT_ATTEMPTS: Final = (
-    50  # each lost race means that another writer got on, so this is many seconds of contention
-)
-WRITE_THREADS: Final = 4
+MAX_COMMIT_ATTEMPTS: Final = 50  # each lost race means that another writer got on
 DEFAULT_CACHE_BYTES: Final = 128 * 1024**2
 DEFAULT_INDEX_VECTORS: Final = 50_000_000  # 600 MB of index; above it `stored` reads the store's input_hash column
 
@@ -72,13 +65,8 @@ class NativeTables:
         `cache_bytes` bounds the buckets of embedding_current kept in memory. `link_commits=False` lets delta-rs write
         the commits on a local file system too, as it does on every other storage.
         """
-        self._root = str(root).removeprefix("file://").rstrip("/")
         self._buckets = require_power_of_two(buckets)
-        self._options = dict(storage_options or {})
-        self._clock, self._new_id = clock, new_id
-        self._link_commits = link_commits and "://" not in self._root
-        self._logs: dict[str, TableLog] = {}
-        self._filesystems: dict[str, pa_fs.FileSystem] = {}
+        self._storage = NativeStorage(str(root), storage_options or {}, clock, new_id, link_commits)
         self._cache = BucketCache(cache_bytes)
         self._vectors = StoredVectors(index_vectors)
         self._lock = threading.RLock()
@@ -90,15 +78,15 @@ class NativeTables:
         """Create what is missing, migrate what is old, refuse what does not fit (TerminalTableError). Idempotent."""
         with self._lock:
             for spec in TABLES.values():
-                with table_errors(self._where(spec)):
-                    ensure_table(spec, self._where(spec), self._options)
-            self._logs.clear()
+                with table_errors(self._storage.where(spec)):
+                    ensure_table(spec, self._storage.where(spec), self._storage.options)
+            self._storage.forget()
 
     def known_state(self, model_version: str, keys: Iterable[Key]) -> pa.Table:
         """Read embedding_current for these keys: the KNOWN schema, `fields` all null. Always the newest table state."""
         wanted = sorted(set(keys))
-        with self._lock, table_errors(self._where(EMBEDDING_CURRENT)):
-            log = self._log(EMBEDDING_CURRENT)
+        with self._lock, table_errors(self._storage.where(EMBEDDING_CURRENT)):
+            log = self._storage.log(EMBEDDING_CURRENT)
             found = []
             for partition, ids in self._by_partition(model_version, wanted).items():
                 rows = self._bucket(log, partition)
@@ -114,8 +102,8 @@ class NativeTables:
         """Read the raw text columns that text_history holds at these positions."""
         wanted = set(rows)
         found: dict[TextKey, dict[str, str]] = {}
-        with self._lock, table_errors(self._where(TEXT_HISTORY)):
-            log = self._log(TEXT_HISTORY)
+        with self._lock, table_errors(self._storage.where(TEXT_HISTORY)):
+            log = self._storage.log(TEXT_HISTORY)
             for entity_type in {key.entity_type for key in wanted}:
                 keys = {k for k in wanted if k.entity_type == entity_type}
                 for file in _files_with(log.files([(entity_type,)]), keys):
@@ -124,8 +112,8 @@ class NativeTables:
 
     def live_keys(self, model_version: str, entity_type: str) -> list[Key]:
         """All live keys of an entity type (for a truncate that deletes)."""
-        with self._lock, table_errors(self._where(EMBEDDING_CURRENT)):
-            log, files_at = self._log(EMBEDDING_CURRENT), self._files_at(EMBEDDING_CURRENT)
+        with self._lock, table_errors(self._storage.where(EMBEDDING_CURRENT)):
+            log, files_at = self._storage.log(EMBEDDING_CURRENT), self._storage.files_at(EMBEDDING_CURRENT)
             keys: list[Key] = []
             for file in log.files(p for p in log.partitions() if p[:2] == (entity_type, model_version)):
                 rows = read_file(files_at, EMBEDDING_CURRENT, file, ("entity_id", "status"))
@@ -135,9 +123,9 @@ class NativeTables:
 
     def stored(self, model_version: str, input_hashes: Sequence[str]) -> pa.Table:
         """Which of these inputs have a vector; one row per input_hash, the columns of embedding_store."""
-        with self._lock, table_errors(self._where(EMBEDDING_STORE)):
-            log = self._log(EMBEDDING_STORE)
-            return self._vectors.fetch(log, self._files_at(EMBEDDING_STORE), model_version, input_hashes)
+        with self._lock, table_errors(self._storage.where(EMBEDDING_STORE)):
+            log = self._storage.log(EMBEDDING_STORE)
+            return self._vectors.fetch(log, self._storage.files_at(EMBEDDING_STORE), model_version, input_hashes)
 
     def append(self, table: str, rows: pa.Table, txn: Txn) -> None:
         """Append once (protocol.Tables.append). Raises CommitConflictError after many lost races."""
@@ -146,25 +134,27 @@ class NativeTables:
             return
         whole = conform(spec, rows)
         app_id = txn.app_id(table)
-        with self._lock, table_errors(self._where(spec)):
+        with self._lock, table_errors(self._storage.where(spec)):
             if spec is EMBEDDING_STORE:
-                self._vectors.require_width(self._log(spec), self._files_at(spec), whole, self._where(spec))
+                self._vectors.require_width(
+                    self._storage.log(spec), self._storage.files_at(spec), whole, self._storage.where(spec)
+                )
             written: list[Action] = []
             for _ in range(MAX_COMMIT_ATTEMPTS):
-                log = self._log(spec)
+                log = self._storage.log(spec)
                 applied = log.transaction_version(app_id)
                 blind = applied is not None and applied < txn.version
                 if not blind:
-                    self._discard(spec, written)
+                    self._storage.discard(spec, written)
                     written = []
                 missing = whole if blind else self._missing(log, whole)
                 if not missing.num_rows:
                     return
-                written = written or self._write(spec, split(spec, missing))
+                written = written or self._storage.write(spec, split(spec, missing))
                 mark = {"txn": {"appId": app_id, "version": max(txn.version, applied or 0)}}
-                if self._commits(log, [mark, *written], blind=blind):
+                if self._storage.commits(log, [mark, *written], blind=blind):
                     return
-            self._discard(spec, written)
+            self._storage.discard(spec, written)
         raise self._lost_races(spec)
 
     def merge_current(self, rows: pa.Table, txn: Txn) -> None:
@@ -179,19 +169,19 @@ class NativeTables:
         source = conform(spec, rows.append_column("bucket", dealt.cast(pa.int32())))
         require_one_row_per_key(source)
         mark = {"txn": {"appId": txn.app_id(spec.name), "version": txn.version}}
-        with self._lock, table_errors(self._where(spec)):
+        with self._lock, table_errors(self._storage.where(spec)):
             for _ in range(MAX_COMMIT_ATTEMPTS):
-                log = self._log(spec)
+                log = self._storage.log(spec)
                 removed, buckets_now = self._merged_buckets(log, source)
                 if not buckets_now:
                     return
-                written = self._write(spec, buckets_now)
-                if self._commits(log, [mark, *removed, *written], blind=False):
+                written = self._storage.write(spec, buckets_now)
+                if self._storage.commits(log, [mark, *removed, *written], blind=False):
                     for (partition, table), action in zip(buckets_now, written, strict=True):
                         self._cache.put(partition, (action["add"]["path"],), table)
                     self._seen.forget(pc.unique(source["model_version"]).to_pylist())
                     return
-                self._discard(spec, written)
+                self._storage.discard(spec, written)
         raise self._lost_races(spec)
 
     # -- merge --------------------------------------------------------------------------------------------------
@@ -219,9 +209,9 @@ class NativeTables:
             mask = changed[of_bucket]
             if not pc.any(mask).as_py():
                 continue
-            new = _replaced(bucket_rows, merged[of_bucket].filter(mask), at.filter(mask))
+            new = replaced(bucket_rows, merged[of_bucket].filter(mask), at.filter(mask))
             buckets_now.append((partition, new))
-            removed.extend(remove_action(EMBEDDING_CURRENT, f, self._now_ms()) for f in log.files([partition]))
+            removed.extend(remove_action(EMBEDDING_CURRENT, f, self._storage.now_ms()) for f in log.files([partition]))
         return removed, buckets_now
 
     def _bucket(self, log: TableLog, partition: Partition) -> pa.Table:
@@ -229,7 +219,7 @@ class NativeTables:
         files = list(log.files([partition]))
         paths = tuple(f.path for f in files)
         if (rows := self._cache.get(partition, paths)) is None:
-            files_at = self._files_at(EMBEDDING_CURRENT)
+            files_at = self._storage.files_at(EMBEDDING_CURRENT)
             rows = pa.concat_tables(
                 [BUCKET_SCHEMA.empty_table(), *(read_file(files_at, EMBEDDING_CURRENT, f) for f in files)]
             )
@@ -251,7 +241,7 @@ class NativeTables:
         moved = sum(planned_on is not None and planned_on != row for planned_on, row in pairs)
         if moved:
             raise CommitConflictError(
-                f"{self._where(EMBEDDING_CURRENT)}: another writer changed {moved} of {source.num_rows} rows "
+                f"{self._storage.where(EMBEDDING_CURRENT)}: another writer changed {moved} of {source.num_rows} rows "
                 "since they were read. Nothing was written; read known state again and plan again."
             )
 
@@ -259,7 +249,7 @@ class NativeTables:
 
     def _missing(self, log: TableLog, rows: pa.Table) -> pa.Table:
         """Anti-join on the natural key: the rows that the table does not hold."""
-        spec, files_at = log.spec, self._files_at(log.spec)
+        spec, files_at = log.spec, self._storage.files_at(log.spec)
         if spec is EMBEDDING_STORE:
             return self._vectors.missing(log, files_at, rows)
         key = list(spec.natural_key)
@@ -279,7 +269,7 @@ class NativeTables:
         if not keys:
             return {}
         columns = ("entity_id", "position", "fields")
-        rows = read_file(self._files_at(TEXT_HISTORY), TEXT_HISTORY, file, columns)
+        rows = read_file(self._storage.files_at(TEXT_HISTORY), TEXT_HISTORY, file, columns)
         rows = rows.filter(pc.is_in(rows["position"], value_set=pa.array({k.position for k in keys})))
         found = {}
         for entity_id, position, fields in zip(*(rows[c].to_pylist() for c in columns), strict=True):
@@ -288,70 +278,9 @@ class NativeTables:
                 found[key] = dict(fields)
         return found
 
-    # -- files and commits --------------------------------------------------------------------------------------
-
-    def _write(self, spec: TableSpec, parts: Sequence[tuple[Partition, pa.Table]]) -> list[Action]:
-        files_at, now_ms = self._files_at(spec), self._now_ms()
-        jobs = [(partition, rows, self._new_id()) for partition, rows in parts]
-
-        def write(job: tuple[Partition, pa.Table, str]) -> Action:
-            return write_file(files_at, spec, *job, now_ms)
-
-        if len(jobs) == 1:
-            return [write(jobs[0])]
-        # Arrow writes without the GIL: 20 buckets of 4 k rows took 60% of the time of one after the other.
-        with ThreadPoolExecutor(WRITE_THREADS) as pool:
-            return list(pool.map(write, jobs))
-
-    def _discard(self, spec: TableSpec, written: Sequence[Action]) -> None:
-        """Remove files that no commit names; what a crash leaves behind is vacuum's."""
-        for action in written:
-            self._files_at(spec).delete_file(DataFile(action["add"]["path"], (), 0, None, {}, {}).file)
-
-    def _commits(self, log: TableLog, actions: Sequence[Action], blind: bool) -> bool:
-        """Commit; False when another writer was faster."""
-        try:
-            log.commit(actions, self._now_ms(), "WRITE" if blind else "MERGE", blind)
-        except VersionTakenError:
-            return False
-        return True
-
-    def _log(self, spec: TableSpec) -> TableLog:
-        """The table's log, read up to the newest commit."""
-        if spec.name not in self._logs:
-            where = self._where(spec)
-            if not DeltaTable.is_deltatable(where, self._options or None):
-                raise TerminalTableError(f"There is no Delta table at {where}: run `ensure` once before writing.")
-            self._logs[spec.name] = TableLog(
-                spec,
-                where,
-                self._options,
-                self._files_at(spec),
-                lambda handle: check_handle(spec, handle, where),
-                self._link_commits,
-            )
-        self._logs[spec.name].refresh()
-        return self._logs[spec.name]
-
-    def _files_at(self, spec: TableSpec) -> pa_fs.FileSystem:
-        if spec.name not in self._filesystems:
-            where = self._where(spec)
-            self._filesystems[spec.name] = (
-                pa_fs.PyFileSystem(DeltaStorageHandler(where, self._options))
-                if "://" in where
-                else pa_fs.SubTreeFileSystem(where, pa_fs.LocalFileSystem())
-            )
-        return self._filesystems[spec.name]
-
-    def _where(self, spec: TableSpec) -> str:
-        return f"{self._root}/{spec.name}"
-
-    def _now_ms(self) -> int:
-        return int(self._clock().timestamp() * 1000)
-
     def _lost_races(self, spec: TableSpec) -> CommitConflictError:
         return CommitConflictError(
-            f"{self._where(spec)}: {MAX_COMMIT_ATTEMPTS} other commits came first. Nothing was written; try again, "
+            f"{self._storage.where(spec)}: {MAX_COMMIT_ATTEMPTS} other commits came first. Nothing was written; try again, "
             "and if it stays so, give one writer fewer and larger batches."
         )
 
@@ -359,18 +288,6 @@ class NativeTables:
 BUCKET_SCHEMA: Final = readable(
     EMBEDDING_CURRENT, [c.name for c in EMBEDDING_CURRENT.columns if c.name not in EMBEDDING_CURRENT.partition_by]
 )
-
-
-def _replaced(rows: pa.Table, changed: pa.Table, places: pa.Array) -> pa.Table:
-    """Put changed rows in their places (null: new) and keep the order by entity_id."""
-    import numpy as np
-
-    both = pa.concat_tables([rows, changed.select(rows.column_names)]).combine_chunks()
-    order = np.arange(rows.num_rows)
-    known = places.is_valid().to_numpy(zero_copy_only=False)
-    order[places.drop_null().to_numpy()] = rows.num_rows + np.flatnonzero(known)
-    whole = both.take(pa.array(np.concatenate([order, rows.num_rows + np.flatnonzero(~known)])))
-    return whole if known.all() else whole.sort_by("entity_id")
 
 
 def _key_rows(rows: pa.Table, key: Sequence[str]) -> Iterable[tuple[object, ...]]:
