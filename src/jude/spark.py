@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from pyspark.sql import SparkSession
 
-from jude.environment import java_home
+from jude.environment import java_home, spark_home
 from jude.errors import TerminalEnvironmentError
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -59,7 +58,10 @@ def build_spark(
     if _starts_its_own_jvm():
         os.environ["JAVA_HOME"] = str(java_home())
         require_delta_jar()
-    settings: dict[str, bool | float | int | str | None] = {**ALWAYS, "spark.sql.shuffle.partitions": str(shuffle_partitions)}
+    settings: dict[str, bool | float | int | str | None] = {
+        **ALWAYS,
+        "spark.sql.shuffle.partitions": str(shuffle_partitions),
+    }
     if master is not None:
         settings |= {"spark.master": master, "spark.driver.memory": driver_memory}
     if master is not None and master.startswith("local"):
@@ -71,10 +73,8 @@ def build_spark(
 
 def require_delta_jar() -> None:
     """Raise TerminalEnvironmentError where Spark would start without Delta."""
-    import pyspark
-
-    home = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
-    if not any((home / "jars").glob("delta-spark_*.jar")):
+    home = spark_home()
+    if home is None or not any(jar.exists() for jar in (home / "jars").glob("delta-spark_*.jar")):
         raise TerminalEnvironmentError(
             f"Spark in {home} has no Delta jar. Run `make setup`, which fetches the jars once and links them there."
         )
