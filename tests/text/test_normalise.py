@@ -99,6 +99,13 @@ def test_volatile_parts_are_removed_without_joining_words() -> None:
     assert normalise(text, (r"Posted \d+ days? ago", r"\d+ views")) == "Cook\nHarbour, today"
 
 
+def test_a_million_hostile_characters_are_no_trap() -> None:
+    """Each of these was quadratic, or would be with a parser of lazy patterns; the suite's time limit is the judge."""
+    for hostile in ("</script>" + "<script>" * 100_000, "<" * 500_000 + "b>" * 250_000, "&amp;" * 200_000 + "lt;"):
+        assert normalise(normalise(hostile)) == normalise(hostile)
+    assert normalise(("\u200d" * 3_000 + "é") * 300).count("é") == 300
+
+
 @given(st.from_regex(r"[a-z]{1,8}( [a-z]{1,8}){1,5}", fullmatch=True), st.data())
 def test_a_changed_word_is_never_folded_away(text: str, data: st.DataObject) -> None:
     words = text.split()

@@ -73,8 +73,8 @@ class EncoderSettings:
     """`encoder`: which model makes the vectors, and where it runs."""
 
     kind: Literal["all-minilm-l6-v2", "hashing"]
-    max_tokens: _Positive
-    width: _Positive
+    max_tokens: _Positive | None
+    width: _Positive | None
     dtype: Literal["float32", "bfloat16"]
     batch_tokens: _Positive
     threads: _Positive | None

@@ -24,7 +24,8 @@ _REPLACEMENT: Final[dict[str, str]] = {
     for name in names.split()
 }
 _NAMES: Final = "|".join(sorted(map(re.escape, _REPLACEMENT), key=len, reverse=True))
-_TAG: Final = re.compile(rf"</?({_NAMES})(?:\s*/?|\s+[a-z][\w:-]*\s*=[^<>]*)>", re.IGNORECASE)
+# Any name, looked up afterwards: an alternation of all names would take twice as long.
+_TAG: Final = re.compile(r"</?([a-z][a-z0-9:]{0,10})(?:\s*/?|\s+[a-z][\w:-]*\s*=[^<>]*)>", re.IGNORECASE)
 # A lone `<div>` in a sentence about HTML is a word; a closing tag or a line break element is markup.
 _LOOKS_LIKE_MARKUP: Final = re.compile(rf"</(?:{_NAMES})\s*>|<(?:br|hr|p|li|img)\b[^<>]*>|<!--", re.IGNORECASE)
 _UNREAD: Final = (
@@ -49,7 +50,7 @@ def strip_markup(text: str) -> str:
         return text
     for opening, closing in _UNREAD:
         text = _without(text, opening, closing)
-    return _TAG.sub(lambda tag: _REPLACEMENT[tag[1].lower()], text)
+    return _TAG.sub(lambda tag: _REPLACEMENT.get(tag[1].lower(), tag[0]), text)
 
 
 def _decoded(entity: re.Match[str]) -> str:
