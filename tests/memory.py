@@ -1,4 +1,4 @@
-"""Test doubles that live in memory: tables with the same promises as the Delta ones, and a dictionary as online store."""
+"""Test doubles in memory: tables with the promises of the Delta ones, and a dictionary as online store."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class MemoryTables:
 
     def live_keys(self, model_version: str, entity_type: str) -> list[Key]:
         rows = self.rows["embedding_current"].values()
-        return [Key(r["entity_type"], r["entity_id"]) for r in rows
-                if (r["entity_type"], r["model_version"], r["status"]) == (entity_type, model_version, "live")]  # fmt: skip
+        wanted = (entity_type, model_version, "live")
+        live = (r for r in rows if (r["entity_type"], r["model_version"], r["status"]) == wanted)
+        return [Key(r["entity_type"], r["entity_id"]) for r in live]
 
     def stored(self, model_version: str, input_hashes: Sequence[str]) -> pa.Table:
         store = self.rows["embedding_store"]

@@ -30,7 +30,9 @@ def job(title: str = "Engineer", description: str = "Builds things.", **columns:
     return {"title": title, "organisation": "GSA", "location": "Remote", "description": description, **columns}
 
 
-def record(key: Any, value: Any, *, offset: int = 0, topic: str = JOBS, headers: dict[str, Any] | None = None) -> Record:
+def record(
+    key: Any, value: Any, *, offset: int = 0, topic: str = JOBS, headers: dict[str, Any] | None = None
+) -> Record:
     return {
         "topic": topic,
         "partition": 0,
@@ -76,4 +78,15 @@ def changes(rows: Sequence[Record]) -> pa.Table:
     return decode(records(rows), entities(), source_epoch=0, ingested_at=NOW).changes
 
 
-__all__ = ["PLACEHOLDER", "changes", "delete", "entities", "envelope", "job", "record", "records", "tombstone", "upsert"]
+__all__ = [
+    "PLACEHOLDER",
+    "changes",
+    "delete",
+    "entities",
+    "envelope",
+    "job",
+    "record",
+    "records",
+    "tombstone",
+    "upsert",
+]

@@ -10,7 +10,20 @@ import pytest
 
 from jude.changes.decode import decode
 from jude.changes.position import Position, parse_position, tombstone_position
-from tests.stories import COMMITTED_MS, JOBS, NOW, PLACEHOLDER, delete, entities, envelope, job, record, records, tombstone, upsert
+from tests.stories import (
+    COMMITTED_MS,
+    JOBS,
+    NOW,
+    PLACEHOLDER,
+    delete,
+    entities,
+    envelope,
+    job,
+    record,
+    records,
+    tombstone,
+    upsert,
+)
 
 ENTITIES = entities()
 ROW = {"id": "j1", **job()}
@@ -32,7 +45,12 @@ def test_an_update_is_read():
     change = one(upsert("j1", 10, job("Baker", status="open"), tx_order=3))
     assert (change["entity_type"], change["entity_id"], change["op"]) == ("job", "j1", "u")
     assert change["position"] == str(Position(0, 10, 1, 3, 0))
-    assert dict(change["fields"]) == {"title": "Baker", "organisation": "GSA", "location": "Remote", "description": "Builds things."}
+    assert dict(change["fields"]) == {
+        "title": "Baker",
+        "organisation": "GSA",
+        "location": "Remote",
+        "description": "Builds things.",
+    }
     assert (change["source_ts"], change["error_class"]) == (COMMITTED, None)
 
 
@@ -70,7 +88,8 @@ BAD_VALUES = [
 def test_a_bad_value_is_a_row_with_an_error(value: Any, error_class: str):
     change = one(record({"id": "j1"}, value, offset=7))
     assert change["error_class"] == error_class
-    assert change["error"] and "Baker" not in change["error"]
+    assert change["error"]
+    assert "Baker" not in change["error"]
     assert (change["entity_type"], change["entity_id"], change["offset"]) == ("job", "j1", 7)
 
 
@@ -107,7 +126,10 @@ def test_an_unknown_topic_is_a_row_with_an_error():
 
 def test_what_the_source_could_not_read_keeps_the_source_s_word():
     row = record(None, b"garbage", topic="file:a.jsonl", offset=3)
-    row["headers"] = [{"key": "jude.error_class", "value": b"not_json"}, {"key": "jude.error", "value": b"line 3 is not JSON"}]
+    row["headers"] = [
+        {"key": "jude.error_class", "value": b"not_json"},
+        {"key": "jude.error", "value": b"line 3 is not JSON"},
+    ]
     change = one(row)
     assert (change["error_class"], change["error"]) == ("not_json", "line 3 is not JSON")
 
@@ -181,7 +203,14 @@ def test_an_empty_batch_decodes_to_nothing():
 
 
 def test_positions_sort_as_strings_like_the_tuples():
-    places = [Position(e, lsn, s, t, o) for e in (0, 1) for lsn in (0, 9, 2**64 - 1) for s in (0, 1) for t in (0, 10) for o in (0, 2**63 - 1)]
+    places = [
+        Position(e, lsn, s, t, o)
+        for e in (0, 1)
+        for lsn in (0, 9, 2**64 - 1)
+        for s in (0, 1)
+        for t in (0, 10)
+        for o in (0, 2**63 - 1)
+    ]
     assert sorted(map(str, places)) == [str(p) for p in sorted(places)]
     assert all(parse_position(str(p)) == p for p in places)
 

@@ -25,8 +25,8 @@ def known(**keys: dict) -> pa.Table:
 def live(lsn: int, row: dict, **more: object) -> dict:
     fields = {f.name: row[f.name] for f in JOB.text_fields}
     return {
-        "status": "live", "position": at(lsn), "text_position": at(lsn), "input_hash": "i0", "topic": "jude.public.jobs",
-        "columns_hash": columns_hash(JOB, {n: column_digest(v) for n, v in fields.items()}), "partition": 0,
+        "status": "live", "position": at(lsn), "text_position": at(lsn), "input_hash": "i0", "partition": 0,
+        "columns_hash": columns_hash(JOB, {n: column_digest(v) for n, v in fields.items()}), "topic": "jude.public.jobs",
         "text_hash": text_hash(JOB, render(JOB, fields)), "offset": lsn, "fields": list(fields.items()), **more,
     }  # fmt: skip
 
@@ -109,7 +109,12 @@ def test_delete_then_tombstone():
     planned = plan([delete("j1", 11), tombstone("j1", 12)], known(j1=live(10, job())))
     assert reasons(planned) == [("j1", "deleted"), ("j1", "stale")]
     state = move(planned, "j1")
-    assert (state["status"], state["input_hash"], state["text_position"], state["offset"]) == ("deleted", None, at(10), 11)
+    assert (state["status"], state["input_hash"], state["text_position"], state["offset"]) == (
+        "deleted",
+        None,
+        at(10),
+        11,
+    )
 
 
 def test_a_delete_of_an_unknown_key_is_remembered():
@@ -186,7 +191,11 @@ def test_a_placeholder_is_not_restored_across_a_quarantined_change():
 
 
 def test_a_delete_does_not_close_the_gap():
-    rows = [upsert("j1", 11, job("A", 7)), delete("j1", 12, tx_order=1), upsert("j2", 12, job("A", PLACEHOLDER), op="c", tx_order=2, old="j1")]
+    rows = [
+        upsert("j1", 11, job("A", 7)),
+        delete("j1", 12, tx_order=1),
+        upsert("j2", 12, job("A", PLACEHOLDER), op="c", tx_order=2, old="j1"),
+    ]
     planned = plan(rows, known(j1=live(10, job("A", "Old."))))
     assert errors(planned) == ["wrong_field_type", None, "text_unavailable"]
 

@@ -1,4 +1,4 @@
-"""Dying after any arrow of the batch, and starting again: tables, online store and ledger are as if nothing happened."""
+"""Dying after any arrow of the batch and starting again: tables, online store, ledger as if nothing happened."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BATCHES: list[list[Record]] = [
 ]
 
 
-class Crash(Exception):
+class CrashError(Exception):
     """The process dies here."""
 
 
@@ -80,7 +80,7 @@ class Deployment:
 def crash_after(arrow: str) -> Callable[[str], None]:
     def after(step: str) -> None:
         if step == arrow:
-            raise Crash(step)
+            raise CrashError(step)
 
     return after
 
@@ -97,7 +97,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
 def test_a_crash_after_any_arrow_leaves_no_trace(arrow: str, tmp_path: Path, uninterrupted: Deployment):
     deployment = Deployment(tmp_path)
     deployment.apply(0)
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         deployment.apply(1, after=crash_after(arrow))
     deployment.apply(1)
     deployment.apply(2)
@@ -109,7 +109,7 @@ def test_a_crash_after_any_arrow_leaves_no_trace(arrow: str, tmp_path: Path, uni
 def test_a_crash_before_the_store_is_counted_as_repeated_work(tmp_path: Path):
     deployment = Deployment(tmp_path)
     deployment.apply(0)
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         deployment.apply(1, after=crash_after("encode"))
     paid = len(deployment.encoded)
     deployment.apply(1)
@@ -120,7 +120,7 @@ def test_a_crash_before_the_store_is_counted_as_repeated_work(tmp_path: Path):
 def test_a_crash_followed_by_a_lost_checkpoint_doubles_nothing(arrow: str, tmp_path: Path, uninterrupted: Deployment):
     deployment = Deployment(tmp_path)
     deployment.apply(0)
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         deployment.apply(1, after=crash_after(arrow))
     for number in range(len(BATCHES)):
         deployment.apply(number, query="q2")

@@ -46,7 +46,7 @@ def play(history: list[Op], *, placeholders: bool) -> tuple[Truth, list[list[Rec
 def _commit(truth: Truth, op: Op, lsn: int, offsets: Iterator[int], placeholders: bool) -> Iterator[Record]:
     kind, key, other, title, description = op
     before = truth.rows.get(key)
-    if kind == "delete" or kind == "rename" and (before is None or other in truth.rows):
+    if kind == "delete" or (kind == "rename" and (before is None or other in truth.rows)):
         if before is not None:
             truth.delete(key, lsn)
             yield delete(key, lsn, offset=next(offsets))
@@ -67,7 +67,12 @@ def _commit(truth: Truth, op: Op, lsn: int, offsets: Iterator[int], placeholders
 def _sent(row: dict[str, str], before: dict[str, str] | None, placeholders: bool) -> dict[str, Any]:
     """What PostgreSQL sends: an unchanged long text is left out."""
     left_out = placeholders and before is not None and before["description"] == row["description"]
-    return {**row, "description": PLACEHOLDER if left_out else row["description"], "organisation": "GSA", "location": "Remote"}
+    return {
+        **row,
+        "description": PLACEHOLDER if left_out else row["description"],
+        "organisation": "GSA",
+        "location": "Remote",
+    }
 
 
 def run(batches: list[list[Record]], query: str = "q1") -> tuple[MemoryTables, MemoryOnline]:
@@ -119,7 +124,9 @@ def check_current(truth: Truth, tables: MemoryTables, online: MemoryOnline) -> N
 
 
 def check_histories(truth: Truth, tables: MemoryTables) -> None:
-    history = [(r["entity_id"], parse_position(r["position"]).lsn, r["text"]) for r in tables.rows["text_history"].values()]
+    history = [
+        (r["entity_id"], parse_position(r["position"]).lsn, r["text"]) for r in tables.rows["text_history"].values()
+    ]
     assert sorted(history, key=str) == sorted(truth.texts, key=str)
 
 
@@ -147,7 +154,9 @@ def test_any_batch_cut_and_redelivery_gives_the_same_tables(history: list[Op], c
 
 @given(ops, st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
-def test_any_interleaving_that_keeps_the_order_per_key_gives_the_same_tables(history: list[Op], chance: random.Random) -> None:
+def test_any_interleaving_that_keeps_the_order_per_key_gives_the_same_tables(
+    history: list[Op], chance: random.Random
+) -> None:
     """Keys are dealt to partitions: records of one key keep their order, those of others come earlier or later."""
     truth, commits = play([op for op in history if op[0] != "rename"], placeholders=True)
     queues: dict[bytes, list[Record]] = {}
@@ -163,7 +172,9 @@ def test_any_interleaving_that_keeps_the_order_per_key_gives_the_same_tables(his
 
 @given(ops, st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
-def test_any_permutation_and_duplication_gives_the_same_current_and_online_state(history: list[Op], chance: random.Random) -> None:
+def test_any_permutation_and_duplication_gives_the_same_current_and_online_state(
+    history: list[Op], chance: random.Random
+) -> None:
     truth, commits = play([op for op in history if op[0] != "rename"], placeholders=False)
     rows = [row for commit in commits for row in commit]
     delivered = rows + chance.sample(rows, k=len(rows) // 2)
@@ -179,7 +190,10 @@ def test_a_second_query_over_the_same_input_changes_nothing(history: list[Op], c
     _, commits = play(history, placeholders=True)
     rows = [row for commit in commits for row in commit]
     tables, online = run(cut(rows, chance))
-    before = {name: dict(tables.rows[name]) for name in ("text_history", "embedding_history", "embedding_store", "embedding_current")}
+    before = {
+        name: dict(tables.rows[name])
+        for name in ("text_history", "embedding_history", "embedding_store", "embedding_current")
+    }
     served = dict(online.rows)
     feed(cut(rows, chance), tables, online, "q2")
     assert {name: tables.rows[name] for name in before} == before

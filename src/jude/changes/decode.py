@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 import pyarrow as pa
@@ -15,6 +15,7 @@ from jude.changes.position import MAX_LSN, MAX_TX_ORDER, Position
 from jude.entities import Entities, Entity
 from jude.planning.rows import CHANGES
 
+Json: TypeAlias = Any  # what a JSON parser gives: anything
 PLACEHOLDER: Final = "__debezium_unavailable_value"
 MAX_KEY_BYTES: Final = 2_048  # a PostgreSQL index entry is at most about 2,700 bytes
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -85,7 +86,8 @@ def decode(records: pa.Table, entities: Entities, source_epoch: int, ingested_at
         if change.op == "m":
             decoded.control += 1
         elif change.op == "t" and change.error_class is None:
-            assert change.entity_type and change.position
+            assert change.entity_type is not None
+            assert change.position is not None
             decoded.truncates.append(Truncate(number, change.entity_type, change.position))
         else:
             rows.append(number)
@@ -153,7 +155,7 @@ def _decode_one(record: _Record, entities: Entities, source_epoch: int, ingested
     return change
 
 
-def _keyless(change: _Change, envelope: Any, source_epoch: int, offset: int) -> None:
+def _keyless(change: _Change, envelope: Json, source_epoch: int, offset: int) -> None:
     """Only a TRUNCATE and a logical message have no key."""
     change.op = _op(envelope)
     if change.op == "t":
@@ -162,14 +164,14 @@ def _keyless(change: _Change, envelope: Any, source_epoch: int, offset: int) -> 
         raise _BadRecordError("no_key", "the record has no key: the source table needs a primary key")
 
 
-def _parse(raw: bytes, what: str) -> Any:
+def _parse(raw: bytes, what: str) -> Json:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
         return _parse_leniently(raw, what)
 
 
-def _parse_leniently(raw: bytes, what: str) -> Any:
+def _parse_leniently(raw: bytes, what: str) -> Json:
     """orjson refuses lone surrogates and huge integers, which other producers do write."""
     try:
         text = raw.decode("utf-8")
@@ -181,7 +183,7 @@ def _parse_leniently(raw: bytes, what: str) -> Any:
         raise _BadRecordError("not_json", f"the {what} is not JSON") from None
 
 
-def _without_surrogates(value: Any) -> Any:
+def _without_surrogates(value: Json) -> Json:
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
@@ -199,7 +201,7 @@ def _entity_id(key: bytes | None, entity: Entity) -> str:
     return _id_of(_parse(key, "key"), entity)
 
 
-def _id_of(key: Any, entity: Entity) -> str:
+def _id_of(key: Json, entity: Entity) -> str:
     if not isinstance(key, dict) or entity.key not in key:
         raise _BadRecordError("bad_key", f"the key is not a JSON object with the column {entity.key!r}")
     value = key[entity.key]
@@ -218,7 +220,7 @@ def _old_entity_id(headers: Mapping[str, bytes | None], entity: Entity) -> str |
     return _id_of(parsed, entity)
 
 
-def _op(envelope: Any) -> str:
+def _op(envelope: Json) -> str:
     if not isinstance(envelope, dict) or "op" not in envelope:
         wrapped = isinstance(envelope, dict) and "payload" in envelope
         hint = ": set value.converter.schemas.enable=false" if wrapped else ""
@@ -240,7 +242,7 @@ def _position(envelope: Mapping[str, Any], op: str, source_epoch: int, offset: i
     return str(Position(source_epoch, lsn, 0 if op == "r" else 1, tx_order, 0 if lsn else offset))
 
 
-def _whole(value: Any, most: int, error_class: str, what: str) -> int:
+def _whole(value: Json, most: int, error_class: str, what: str) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
@@ -248,9 +250,7 @@ def _whole(value: Any, most: int, error_class: str, what: str) -> int:
     return value
 
 
-def _source_ts(
-    envelope: Mapping[str, Any], record: _Record, entity: Entity, ingested_at: datetime
-) -> datetime | None:
+def _source_ts(envelope: Mapping[str, Any], record: _Record, entity: Entity, ingested_at: datetime) -> datetime | None:
     """The first believable one of the entity's own column, the commit time, the broker's time."""
     after = envelope.get("after")
     own = after.get(entity.updated_at) if entity.updated_at and isinstance(after, dict) else None
@@ -260,7 +260,7 @@ def _source_ts(
     return None
 
 
-def _instant(value: Any) -> datetime | None:
+def _instant(value: Json) -> datetime | None:
     try:
         if isinstance(value, str):
             parsed = datetime.fromisoformat(value)
@@ -283,17 +283,19 @@ def _read_fields(change: _Change, envelope: Mapping[str, Any], entity: Entity) -
         if name not in after:
             raise _BadRecordError("missing_field", f"the row has no column {name!r}, a text field of {entity.name}")
         value = after[name]
-        if value == PLACEHOLDER or value == [PLACEHOLDER]:
+        if value in (PLACEHOLDER, [PLACEHOLDER]):  # a text[] column sends it as its only item
             unavailable.append(name)
         else:
             fields[name] = _raw_text(value, text_field.kind, name)
     size = sum(len(value) for value in fields.values() if value)
     if size > entity.max_text_bytes:
-        raise _BadRecordError("text_too_large", f"the text has {size} characters, at most {entity.max_text_bytes} are read")
+        raise _BadRecordError(
+            "text_too_large", f"the text has {size} characters, at most {entity.max_text_bytes} are read"
+        )
     change.fields, change.unavailable = fields, unavailable or None
 
 
-def _raw_text(value: Any, kind: str, name: str) -> str | None:
+def _raw_text(value: Json, kind: str, name: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if kind == "list" and isinstance(value, list) and all(item is None or isinstance(item, str) for item in value):

@@ -63,7 +63,7 @@ def _claim_tombstone(event: Event, state: KeyState) -> None:
 
 
 def _block(event: Event, state: KeyState | None, error_class: str, sentence: str) -> None:
-    """Quarantine an event; pointer and position of its key stay, and no later placeholder is restored across the gap."""
+    """Quarantine an event; pointer and position of its key stay, no later placeholder is restored across it."""
     event.quarantine(error_class, sentence)
     if state is not None and event.position is not None:
         state.quarantined_position = max(state.quarantined_position or "", event.position)

@@ -51,8 +51,7 @@ def _tombstone_anchors(keyed: Sequence[Event]) -> dict[int, str]:
     lone: dict[int, str] = {}
     if not any(e.op == "tombstone" for e in keyed):
         return lone
-    place = lambda e: (e.key, e.topic or "", e.partition or 0)  # noqa: E731
-    for _, group in groupby(sorted(keyed, key=lambda e: (*place(e), e.offset)), key=place):
+    for _, group in groupby(sorted(keyed, key=lambda e: (*_place(e), e.offset)), key=_place):
         newest, last_op = "", ""
         for event in group:
             if event.op != "tombstone":
@@ -60,3 +59,7 @@ def _tombstone_anchors(keyed: Sequence[Event]) -> dict[int, str]:
             elif last_op != "d":
                 lone[id(event)] = newest
     return lone
+
+
+def _place(event: Event) -> tuple[Key, str, int]:
+    return event.key, event.topic or "", event.partition or 0

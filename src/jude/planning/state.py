@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -57,7 +56,8 @@ class Event:
 
     @property
     def key(self) -> Key:
-        assert self.entity_type is not None and self.entity_id is not None
+        assert self.entity_type is not None
+        assert self.entity_id is not None
         return Key(self.entity_type, self.entity_id)
 
     def quarantine(self, error_class: str, sentence: str) -> None:
@@ -116,5 +116,3 @@ def states_of(known: pa.Table) -> dict[Key, KeyState]:
         state.fields = None if state.fields is None else dict(state.fields)
         states[Key(entity_type, entity_id)] = state
     return states
-
-

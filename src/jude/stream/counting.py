@@ -1,4 +1,4 @@
-"""Count a batch for the ledger: every event under exactly one reason, every changed one under one source of its vector."""
+"""Count a batch for the ledger: every event has one reason, every changed one has one source of its vector."""
 
 from __future__ import annotations
 

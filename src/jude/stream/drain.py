@@ -6,11 +6,11 @@ import signal
 import threading
 import time
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
-from pyspark.errors import StreamingQueryException
 
 from jude.errors import JudeError
 
@@ -63,7 +63,7 @@ class _JvmHandler:
         self._drain.ask()
 
     class Java:
-        implements = ["sun.misc.SignalHandler"]
+        implements: ClassVar = ["sun.misc.SignalHandler"]
 
 
 def wait_for(query: StreamingQuery, drain: Drain, drain_after_seconds: float | None = None) -> None:
@@ -73,7 +73,7 @@ def wait_for(query: StreamingQuery, drain: Drain, drain_after_seconds: float | N
     """
     began = time.monotonic()
     try:
-        while not query.awaitTermination(int(1)):
+        while not query.awaitTermination(1):
             if drain_after_seconds is not None and time.monotonic() - began > drain_after_seconds:
                 drain.ask()
             if drain.asked and not query.status["isTriggerActive"]:

@@ -44,9 +44,7 @@ def put_online(planned: pa.Table, vectors: Vectors, pipeline: Pipeline) -> Effec
     for entity_type, entity_id, position, input_hash in zip(*(rows[n].to_pylist() for n in columns), strict=True):
         data = vectors.found[input_hash].data if input_hash else None
         effects.input_hash[Key(entity_type, entity_id)] = input_hash
-        puts.append(
-            Put(pipeline.model_version, entity_type, entity_id, position, data, pipeline.dtype, pipeline.width)
-        )
+        puts.append(Put(pipeline.model_version, entity_type, entity_id, position, data, pipeline.dtype, pipeline.width))
     if puts:
         results = pipeline.online.put_many(puts, pipeline.clock())
         effects.results = dict(zip(effects.input_hash, results, strict=True))

@@ -9,7 +9,7 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import functions as F  # noqa: N812 - the name that every Spark user knows
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from jude.changes.decode import Truncate, decode
@@ -104,7 +104,9 @@ def _records_of(batch: DataFrame, rows: pa.Table) -> pa.Table:
     place = ["topic", "partition", "offset"]
     wanted = batch.sparkSession.createDataFrame(rows.select(place)).distinct()
     found = batch.join(F.broadcast(wanted), place, "left_semi").toArrow().select(RECORDS.names).cast(RECORDS)
-    by_place = {tuple(r[n] for n in place): r for r in found.select(place).append_column("row", _numbers(found)).to_pylist()}
+    by_place = {
+        tuple(r[n] for n in place): r for r in found.select(place).append_column("row", _numbers(found)).to_pylist()
+    }
     order = [by_place[tuple(r[n] for n in place)]["row"] for r in rows.select(place).to_pylist()]
     return found.take(pa.array(order))
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+
 from jude.planning import Key, Reason
 from jude.planning.rows import MOVE, PLANNED
 from jude.stream.planned import PlannedBatch
-
-import pyarrow as pa
 
 _MOVE_NAMES = tuple(f.name for f in MOVE)
 

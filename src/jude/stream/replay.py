@@ -33,7 +33,9 @@ def replay_quarantine(rows: pa.Table, pipeline: Pipeline, replay_id: str) -> Rep
     closed = 0
     for number, epoch in enumerate(sorted(set(rows["source_epoch"].to_pylist()))):
         same_epoch = rows.filter(pc.equal(rows["source_epoch"], epoch))
-        closed += _replay_epoch(same_epoch, replace(pipeline, source_epoch=epoch, origin="replay"), Txn("replay", replay_id, number))
+        closed += _replay_epoch(
+            same_epoch, replace(pipeline, source_epoch=epoch, origin="replay"), Txn("replay", replay_id, number)
+        )
     return Replayed(closed, rows.num_rows - closed)
 
 
@@ -42,7 +44,11 @@ def _replay_epoch(rows: pa.Table, pipeline: Pipeline, txn: Txn) -> int:
     report = apply_batch(partial(plan_on_driver, records, pipeline), pipeline, txn)
     done = rows.filter(pc.invert(pc.is_in(rows["quarantine_id"], value_set=report.quarantined)))
     if done.num_rows:
-        closing = {"attempt": f"closed:{txn.stable_id}:{txn.version}", "status": "replayed", "quarantined_at": pipeline.clock()}
+        closing = {
+            "attempt": f"closed:{txn.stable_id}:{txn.version}",
+            "status": "replayed",
+            "quarantined_at": pipeline.clock(),
+        }
         for name, value in closing.items():
             field = QUARANTINE.schema.field(name)
             column = pa.repeat(pa.scalar(value, field.type), done.num_rows)

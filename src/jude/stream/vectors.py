@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from jude.planning import Reason
 from jude.stream.pipeline import Pipeline
@@ -73,14 +74,18 @@ def _encode(misses: pa.Table, vectors: Vectors, pipeline: Pipeline, txn: Txn) ->
     result = pipeline.encode(token_ids)
     vectors.failed = dict(result.failed)
     embedded_at = pipeline.clock()
-    data = {h: _as_bytes(row) for h, row in result.vectors.items()}
+    data = {h: as_bytes(row, pipeline.dtype) for h, row in result.vectors.items()}
     vectors.found |= {h: Vector(raw, embedded_at, own=True) for h, raw in data.items()}
     made = misses.filter(pc.is_in(misses["input_hash"], value_set=pa.array(list(data), pa.string())))
     vectors.new_rows = _store_rows(made, data, embedded_at, pipeline, txn)
 
 
-def _as_bytes(vector: np.ndarray) -> bytes:
-    return vector.astype("<f4", copy=False).tobytes()
+def as_bytes(vector: NDArray[np.float32], dtype: str) -> bytes:
+    """Little-endian numbers; bfloat16 is rounded to nearest even."""
+    if dtype == "float32":
+        return vector.astype("<f4", copy=False).tobytes()
+    bits = vector.astype("<f4", copy=False).view("<u4")
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2").tobytes()
 
 
 def _store_rows(

@@ -1,0 +1,103 @@
+"""Settings come in, the parts of a running pipeline go out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from jude.encoder import EncodeResult, EncoderSpec, RetryPolicy, encode_inputs, open_encoder, open_tokeniser
+from jude.entities import Entities, load_entities
+from jude.errors import TerminalSettingsError
+from jude.online.opening import open_online
+from jude.settings import EncoderSettings, Settings, TablesSettings
+from jude.stream.checkpoint import ATTEMPTS_NAME, local_folder
+from jude.stream.pipeline import EncodeInputs, Pipeline
+from jude.tables.protocol import Tables
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def open_pipeline(settings: Settings, spark: SparkSession | None = None) -> Pipeline:
+    """Open tables, online store and encoder. `spark` may be left out where nothing in the settings needs it.
+
+    Raises TerminalSettingsError, TerminalEnvironmentError (something is not installed), TerminalTableError.
+    """
+    entities = load_entities(settings.entities.folder)
+    spec = encoder_spec(settings.encoder, entities)
+    tables = open_tables(settings.tables, spark)
+    tables.ensure()
+    checkpoint = local_folder(settings.stream.checkpoint)
+    encode, width = _open_encode(settings.encoder, spec, spark)
+    return Pipeline(
+        entities=entities,
+        tokeniser=open_tokeniser(spec),
+        encode=encode,
+        width=width,
+        dtype=settings.encoder.dtype,
+        tables=tables,
+        online=open_online(settings.online),
+        clock=now,
+        source_epoch=settings.stream.source_epoch,
+        truncate=settings.stream.truncate,
+        commit_attempts=settings.stream.commit_attempts,
+        attempts_file=checkpoint / ATTEMPTS_NAME if checkpoint else None,
+        pause=time.sleep,
+    )
+
+
+def now() -> datetime:
+    """The clock of every running pipeline."""
+    return datetime.now(UTC)
+
+
+def encoder_spec(encoder: EncoderSettings, entities: Entities) -> EncoderSpec:
+    """What the model version is made of: the encoder's settings, and how each entity is rendered and prompted."""
+    return EncoderSpec(
+        kind=encoder.kind,
+        max_tokens=encoder.max_tokens,
+        width=encoder.width,
+        dtype=encoder.dtype,
+        batch_tokens=encoder.batch_tokens,
+        threads=encoder.threads,
+        prompts={entity.name: entity.prompt for entity in entities.values()},
+        render_versions={entity.name: entity.render_version for entity in entities.values()},
+    )
+
+
+def open_tables(settings: TablesSettings, spark: SparkSession | None) -> Tables:
+    """Choose the writer."""
+    if settings.writer == "native":
+        from jude.tables.native import NativeTables
+
+        assert settings.root is not None, "the settings refuse writer native without a root"
+        return NativeTables(settings.root, settings.buckets, settings.storage_options)
+    if spark is None:
+        raise TerminalSettingsError("tables.writer is spark, which this command cannot use: it starts no Spark.")
+    from jude.tables.spark_tables import SparkTables
+
+    return SparkTables(
+        spark, root=settings.root, catalog=settings.catalog, schema=settings.schema, buckets=settings.buckets
+    )
+
+
+def _open_encode(encoder: EncoderSettings, spec: EncoderSpec, spark: SparkSession | None) -> tuple[EncodeInputs, int]:
+    """The retrying, bisecting encode function of a batch, and the width of its vectors."""
+    policy = RetryPolicy(encoder.attempts, encoder.backoff_seconds, encoder.timeout_seconds)
+    if encoder.where == "executors":
+        if spark is None:
+            raise TerminalSettingsError(
+                "encoder.where is executors, which this command cannot use: it starts no Spark."
+            )
+        from jude.encoder.udf import encode_in_executors
+
+        return partial(_encode_resiliently, encode_in_executors(spark, spec), policy), encoder.width
+    model = open_encoder(spec)
+    return partial(_encode_resiliently, model.encode, policy), model.width
+
+
+def _encode_resiliently(encode: object, policy: RetryPolicy, inputs: Mapping[str, Sequence[int]]) -> EncodeResult:
+    return encode_inputs(encode, inputs, policy)

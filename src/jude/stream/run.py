@@ -1,0 +1,74 @@
+"""Run the job: start Spark, open everything, stream until stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from pyspark.sql import SparkSession
+
+from jude.changes.sources import read_changes
+from jude.observe import configure_logs, log_event
+from jude.settings import Settings
+from jude.spark import build_spark
+from jude.stream.checkpoint import locked
+from jude.stream.drain import Drain, wait_for
+from jude.stream.micro_batch import Applied
+from jude.stream.opening import encoder_spec, open_pipeline
+from jude.stream.query import stream_embeddings
+
+log = logging.getLogger(__name__)
+
+
+def run_stream(settings: Settings, report: Callable[[Applied], None] | None = None, drain: Drain | None = None) -> None:
+    """Keep the embeddings fresh: until stopped, or with the trigger available_now until all is processed.
+
+    `report` is called after each committed batch (by default it is logged); `drain` lets the caller ask for the end.
+    Raises JudeError with what to do; the query's own error when Spark ends it.
+    """
+    configure_logs(
+        _layout(settings), level=settings.log.level, entity_ids="shown" if settings.log.show_ids else "hashed"
+    )
+    with locked(settings.stream.checkpoint):
+        spark = start_spark(settings)
+        pipeline = open_pipeline(settings, spark)
+        drain = drain or Drain()
+        drain.on_sigterm(spark)
+        try:
+            query = stream_embeddings(
+                read_changes(spark, settings.source),
+                pipeline,
+                settings.stream,
+                encoder_spec(settings.encoder, pipeline.entities),
+                drain,
+                report or log_batch,
+            )
+            wait_for(query, drain, settings.stream.drain_after_seconds)
+        finally:
+            pipeline.online.close()
+
+
+def start_spark(settings: Settings) -> SparkSession:
+    """Start (or join) the Spark session that the settings describe."""
+    chosen = settings.spark
+    return build_spark(
+        "jude",
+        master=chosen.master,
+        driver_memory=chosen.driver_memory,
+        shuffle_partitions=chosen.shuffle_partitions,
+        extra=chosen.extra,
+    )
+
+
+def log_batch(applied: Applied) -> None:
+    """One structured line per entity type of a committed batch."""
+    for entity_type, counts in applied.counts.items():
+        log_event(
+            log, logging.INFO, "batch committed", batch=applied.txn.version, entity_type=entity_type or "unknown",
+            events_in=counts.events_in, changed=counts.changed, inferences=counts.inferences,
+            unchanged=counts.unchanged, quarantined=counts.quarantined, batch_seconds=sum(applied.seconds.values()),
+        )  # fmt: skip
+
+
+def _layout(settings: Settings) -> str:
+    return "json" if settings.log.format == "json" else "readable"

@@ -1,0 +1,86 @@
+"""Two streams on the same tables at once, with conflicts provoked: the tables are those of one stream."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from jude.errors import CommitConflictError
+from jude.online.sqlite import SqliteStore
+from jude.stream.micro_batch import apply_batch
+from jude.stream.planned import plan_on_driver
+from jude.tables.native import NativeTables
+from jude.tables.protocol import Txn
+from tests.stories import Record, delete, job, records, tombstone, upsert
+from tests.stream.making import make_pipeline
+from tests.stream.reading import rows_of
+from tests.stream.test_crashes import CLOCKS
+
+BATCHES: list[list[Record]] = [
+    [upsert(f"j{n}", 100 * batch + n, job(f"Title {n % 3}", f"Text {batch // 2}")) for n in range(6)]
+    for batch in range(1, 7)
+] + [[delete("j1", 900), tombstone("j1", 901)]]
+
+
+def stream(folder: Path, query: str, together: threading.Barrier, failures: list[BaseException]) -> None:
+    tables, online = NativeTables(folder / "tables", buckets=2), SqliteStore(folder / "online.sqlite")
+
+    def meet(step: str) -> None:
+        if step == "plan":
+            together.wait(timeout=60)  # both have planned on the same state: one of them must plan again
+
+    pipeline = make_pipeline(tables, online, commit_attempts=50)
+    try:
+        for number, rows in enumerate(BATCHES):
+            batch = records(rows)
+            first = iter([meet])
+            once = make_pipeline(
+                tables, online, commit_attempts=50, after=lambda step, f=first: next(f, lambda s: None)(step)
+            )
+            apply_batch(lambda batch=batch: plan_on_driver(batch, pipeline), once, Txn("stream", query, number))
+    except BaseException as error:
+        failures.append(error)
+        together.abort()
+    finally:
+        online.close()
+
+
+def test_two_streams_on_the_same_tables_give_the_tables_of_one(tmp_path: Path):
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    for folder, queries in ((alone, ["q1"]), (both, ["q1", "q2"])):
+        NativeTables(folder / "tables", buckets=2).ensure()
+        together, failures = threading.Barrier(len(queries)), []
+        threads = [threading.Thread(target=stream, args=(folder, q, together, failures)) for q in queries]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        assert not failures
+    for name in ("text_history", "embedding_current"):
+        assert distinct(both, name) == distinct(alone, name), name
+    assert hashes(both) == hashes(alone)
+
+
+def test_a_conflict_that_never_ends_fails_the_batch_and_says_so(tmp_path: Path):
+    tables = NativeTables(tmp_path / "tables", buckets=2)
+    tables.ensure()
+
+    def conflict(rows: object, txn: Txn) -> None:
+        raise CommitConflictError("another writer was faster")
+
+    tables.merge_current = conflict
+    pauses: list[float] = []
+    online = SqliteStore(tmp_path / "online.sqlite")
+    pipeline = make_pipeline(tables, online, commit_attempts=3, pause=pauses.append)
+    batch = records(BATCHES[0])
+    with pytest.raises(CommitConflictError):
+        apply_batch(lambda: plan_on_driver(batch, pipeline), pipeline, Txn("stream", "q1", 0))
+    assert len(pauses) == 2
+
+
+def distinct(folder: Path, table: str) -> set[str]:
+    return {str(row) for row in rows_of(folder / "tables", table, without=(*CLOCKS, "writer_query", "writer_batch"))}
+
+
+def hashes(folder: Path) -> set[str]:
+    return {row["input_hash"] for row in rows_of(folder / "tables", "embedding_store")}
