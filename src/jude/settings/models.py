@@ -63,7 +63,6 @@ class StreamSettings:
     truncate: Literal["stop", "delete_all"]
     planner: Literal["auto", "driver", "executors"]
     driver_rows: _Positive
-    embed_superseded: bool
     commit_attempts: _Positive
     drain_after_seconds: _Seconds | None
 

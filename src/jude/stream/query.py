@@ -12,25 +12,27 @@ from pyspark.sql.streaming import StreamingQuery
 
 from jude.encoder import EncoderSpec
 from jude.planning.rows import RECORDS
-from jude.settings import StreamSettings
+from jude.settings import Settings, StreamSettings
 from jude.stream.drain import Drain
 from jude.stream.executors import plan_in_executors
 from jude.stream.micro_batch import Applied, apply_batch
+from jude.stream.opening import encoder_spec
 from jude.stream.pipeline import Pipeline
 from jude.stream.planned import PlannedBatch, plan_on_driver
 from jude.tables.protocol import Txn
 
 log = logging.getLogger(__name__)
 
-Planner = Literal["driver", "executors"]
+Planner = Literal["driver", "executors", "auto"]
 Report = Callable[[Applied], None]
 
 
 def stream_embeddings(
-    changes: DataFrame, pipeline: Pipeline, stream: StreamSettings, spec: EncoderSpec, drain: Drain, report: Report
+    changes: DataFrame, pipeline: Pipeline, settings: Settings, drain: Drain, report: Report
 ) -> StreamingQuery:
     """Start the stream. Columns in: RECORDS, streaming (see jude.changes.sources)."""
-    writer = changes.writeStream.foreachBatch(embedding_sink(pipeline, stream, spec, drain, report))
+    stream = settings.stream
+    writer = changes.writeStream.foreachBatch(embedding_sink(pipeline, settings, drain, report))
     writer = writer.option("checkpointLocation", str(stream.checkpoint)).queryName("jude-embed-stream")
     if stream.trigger == "available_now":
         return writer.trigger(availableNow=True).start()
@@ -38,15 +40,17 @@ def stream_embeddings(
 
 
 def embedding_sink(
-    pipeline: Pipeline, stream: StreamSettings, spec: EncoderSpec, drain: Drain, report: Report
+    pipeline: Pipeline, settings: Settings, drain: Drain, report: Report
 ) -> Callable[[DataFrame, int], None]:
     """Build the writer of one stream. Safe to replay: a batch is applied once."""
+    spec = encoder_spec(settings.encoder, pipeline.entities)
+    planner = _planner(settings)
 
     def write(batch: DataFrame, batch_id: int) -> None:
         drain.between_batches()
         query_id = batch.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
         txn = Txn("stream", str(query_id), batch_id)
-        with _planned(batch, pipeline, stream, spec) as plan:
+        with _planned(batch, pipeline, settings.stream, spec, planner) as plan:
             report(apply_batch(plan, pipeline, txn))
 
     return write
@@ -54,16 +58,16 @@ def embedding_sink(
 
 @contextmanager
 def _planned(
-    batch: DataFrame, pipeline: Pipeline, stream: StreamSettings, spec: EncoderSpec
+    batch: DataFrame, pipeline: Pipeline, stream: StreamSettings, spec: EncoderSpec, planner: Planner
 ) -> Iterator[Callable[[], PlannedBatch]]:
-    """Choose where to plan. `auto` counts the batch, which it must cache for that: a live stream names `driver`."""
-    if stream.planner == "driver":
+    """Choose where to plan. Where a batch may be too large for the driver it is counted, and cached for that."""
+    if planner == "driver":
         records = batch.toArrow().cast(RECORDS)
         yield lambda: plan_on_driver(records, pipeline)
         return
     cached = batch.persist()
     try:
-        if stream.planner == "executors" or cached.count() > stream.driver_rows:
+        if planner == "executors" or cached.count() > stream.driver_rows:
             yield lambda: plan_in_executors(cached, pipeline, spec, _buckets(cached))
         else:
             records = cached.toArrow().cast(RECORDS)
@@ -76,3 +80,9 @@ def _buckets(batch: DataFrame) -> int:
     """Enough buckets to keep every core busy; a power of two, as the bucket hash wants."""
     cores = batch.sparkSession.sparkContext.defaultParallelism
     return 1 << (4 * cores - 1).bit_length()
+
+
+def _planner(settings: Settings) -> Planner:
+    most = settings.source.max_offsets_per_trigger
+    fits = settings.stream.planner == "auto" and most is not None and most <= settings.stream.driver_rows
+    return "driver" if fits else settings.stream.planner

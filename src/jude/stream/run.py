@@ -14,7 +14,7 @@ from jude.spark import build_spark
 from jude.stream.checkpoint import locked
 from jude.stream.drain import Drain, wait_for
 from jude.stream.micro_batch import Applied
-from jude.stream.opening import encoder_spec, open_pipeline
+from jude.stream.opening import open_pipeline
 from jude.stream.query import stream_embeddings
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,7 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
             query = stream_embeddings(
                 read_changes(spark, settings.source),
                 pipeline,
-                settings.stream,
-                encoder_spec(settings.encoder, pipeline.entities),
+                settings,
                 drain,
                 report or log_batch,
             )
