@@ -80,8 +80,7 @@ def drain(spark: SparkSession, source: Source, checkpoint: Path, batches: Batche
         .trigger(availableNow=True)
         .start()
     )
-    query.awaitTermination(60)
-    assert not query.isActive
+    assert query.awaitTermination(240), "the query did not end"
     return query
 
 

@@ -42,7 +42,7 @@ class Source:
 
 
 def drain(spark: SparkSession, source: Source, checkpoint: Path) -> tuple[list[dict[str, Any]], list[int], list[Any]]:
-    """Run until all that is there is through: the rows by partition and offset, the batches' sizes, the columns' types."""
+    """Run until all is through: the rows by partition and offset, the batches' sizes, the columns' types."""
     tables: list[pa.Table] = []
 
     def keep(records: DataFrame, _: int) -> None:
@@ -50,7 +50,7 @@ def drain(spark: SparkSession, source: Source, checkpoint: Path) -> tuple[list[d
 
     records = read_changes(spark, source)
     writer = records.writeStream.foreachBatch(keep).option("checkpointLocation", str(checkpoint))
-    writer.trigger(availableNow=True).start().awaitTermination(60)
+    assert writer.trigger(availableNow=True).start().awaitTermination(240), "the query did not end"
     rows = [row for table in tables for row in table.to_pylist()]
     rows.sort(key=lambda r: (r["topic"], r["partition"], r["offset"]))
     types = [(f.name, f.dataType) for f in records.schema.fields]

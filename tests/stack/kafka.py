@@ -171,7 +171,8 @@ def produce(broker: KafkaBroker, records: list[dict[str, object]]) -> None:
         wide[str(row["topic"])] = max(wide.get(str(row["topic"]), 1), int(str(row["partition"])) + 1)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     known = admin.list_topics(timeout=10).topics
-    created = admin.create_topics([NewTopic(t, n, 1) for t, n in wide.items() if t not in known]) if wide else {}
+    new = [NewTopic(topic, partitions, 1) for topic, partitions in wide.items() if topic not in known]
+    created = admin.create_topics(new) if new else {}
     for each in created.values():
         each.result(30)
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "message.max.bytes": 15_000_000})
