@@ -1,0 +1,33 @@
+"""What an encoder is made of, as plain data: travels to executors, and says nothing about where the encoder runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+DEFAULT_BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """An encoder by its settings. Those of the last block change how fast it works, not what it makes."""
+
+    kind: str  # all-minilm-l6-v2 | hashing
+    max_tokens: int | None = None  # None: as long as the kind was trained for
+    width: int | None = None  # None: as wide as the kind is
+    dtype: str = "float32"  # how vectors are stored: float32 | bfloat16
+    prompts: Mapping[str, str] = field(default_factory=dict)  # by entity type, put before the text
+    render_versions: Mapping[str, str] = field(default_factory=dict)  # by entity type
+
+    batch_tokens: int = DEFAULT_BATCH_TOKENS  # of one forward pass, padding included
+    threads: int | None = None  # cores of one forward pass; None: all
+
+    def as_json(self) -> str:
+        """One line that is equal for equal specs, whatever the order of the mappings."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def spec_of(line: str) -> EncoderSpec:
+    """Read back what `as_json` wrote."""
+    return EncoderSpec(**json.loads(line))
