@@ -1,0 +1,5 @@
+"""`python -m jude.cli`: the same as `jude`, where its script is not on PATH."""
+
+from jude.cli.app import main
+
+main()

@@ -1,0 +1,178 @@
+"""Every command with its options; what it does stands in the module of its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jude.cli.failing import JudeGroup
+from jude.cli.options import AsJson, Conf, Overrides, settings_of
+
+app = typer.Typer(
+    cls=JudeGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its help needs 0.2 s more to start
+    help="Keep embeddings of job postings, member profiles and resumes fresh as the database changes.",
+    epilog="New here? `jude demo` shows everything on real data in four minutes.",
+)
+stream = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The job that keeps embeddings fresh.")
+quarantine = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Records that could not be applied: look, mend, replay."
+)
+online = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The store that serves the newest vectors.")
+app.add_typer(stream, name="stream")
+app.add_typer(quarantine, name="quarantine")
+app.add_typer(online, name="online")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.command("demo")
+def demo_command(
+    conf: Conf = None,
+    overrides: Overrides = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Recorded changes; default: data/sample.")] = None,
+    folder: Annotated[Path, typer.Option("--folder", help="Where tables and online store go.")] = Path(".jude/demo"),
+    keep: Annotated[bool, typer.Option("--keep", help="Keep an older demo: the new one goes beside it.")] = False,
+) -> None:
+    """Stream real changes through the real model, and sum up what happened (under four minutes)."""
+    from jude.cli.demo import run_demo
+    from jude.cli.options import PROJECT, find_conf
+
+    run_demo(find_conf(conf), overrides or (), data or PROJECT / "data/sample", folder, keep=keep)
+
+
+@app.command("doctor")
+def doctor_command(conf: Conf = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Say what is installed, what is missing, and how to get it."""
+    from jude.cli.doctor import examine, show_checks
+
+    show_checks(examine(conf, overrides), as_json=as_json)
+
+
+@app.command("status")
+def status_command(
+    conf: Conf = None,
+    overrides: Overrides = None,
+    last: Annotated[int, typer.Option("--last", min=1, help="How many batches count as recent.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Say what the tables hold, how fresh it is, and which inference was saved why."""
+    from jude.cli.place import open_place
+    from jude.cli.status import read_status, show_status
+
+    show_status(read_status(open_place(settings_of(conf, overrides)), last), as_json=as_json)
+
+
+@app.command("search")
+def search_command(
+    text: Annotated[str, typer.Argument(help="What to look for, in plain words.")],
+    entity: Annotated[str | None, typer.Option("--entity", help="job, member, ...; default: each of them.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Results per entity type.")] = 5,
+    conf: Conf = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the entities whose vectors are closest to a text, exactly."""
+    from jude.cli.place import open_place
+    from jude.cli.search import search_text, show_results
+
+    show_results(search_text(open_place(settings_of(conf, overrides)), text, entity, k), as_json=as_json)
+
+
+@app.command("explain")
+def explain_command(
+    entity: Annotated[str, typer.Argument(help="Entity type: job, member, ...")],
+    entity_id: Annotated[str, typer.Argument(metavar="ID", help="Its key in the source database.")],
+    conf: Conf = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell the history of one entity: each change, what was decided, and where its vector is now."""
+    from jude.cli.explain import explain_entity, show_explanation
+    from jude.cli.place import open_place
+
+    place = open_place(settings_of(conf, overrides))
+    show_explanation(explain_entity(place, entity, entity_id), as_json=as_json)
+
+
+@app.command("sql")
+def sql_command(
+    query: Annotated[str, typer.Argument(help='Spark SQL, for example: "select * from embeddings limit 3".')],
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows shown at most.")] = 50,
+    conf: Conf = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the tables in SQL (starts Spark: some seconds)."""
+    from jude.cli.sql import run_query, show_rows
+
+    show_rows(run_query(settings_of(conf, overrides), query, limit), as_json=as_json)
+
+
+@quarantine.command("list")
+def list_command(conf: Conf = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """List the open records, oldest first."""
+    from jude.cli.place import open_place
+    from jude.cli.quarantine import read_open, show_list
+
+    show_list(read_open(open_place(settings_of(conf, overrides))), as_json=as_json)
+
+
+@quarantine.command("show")
+def show_command(
+    record: Annotated[str, typer.Argument(metavar="ID", help="topic:partition:offset, as the list has it.")],
+    conf: Conf = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one open record whole, with what is wrong with it (it may hold personal text)."""
+    from jude.cli.place import open_place
+    from jude.cli.quarantine import find_record, show_record
+
+    show_record(find_record(open_place(settings_of(conf, overrides)), record), as_json=as_json)
+
+
+@quarantine.command("replay")
+def replay_command(
+    records: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Records, as the list has them.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every open record.")] = False,
+    conf: Conf = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Feed records back through the stream's own path; doing it twice changes nothing."""
+    from jude.cli.place import open_place
+    from jude.cli.quarantine import replay, show_replayed
+
+    place = open_place(settings_of(conf, overrides))
+    show_replayed(replay(place, records or (), everything=everything), as_json=as_json)
+
+
+@stream.command("run")
+def run_command(
+    conf: Conf = None,
+    overrides: Overrides = None,
+    available_now: Annotated[bool, typer.Option("--available-now", help="Process what is there, then end.")] = False,
+) -> None:
+    """Keep embeddings fresh until stopped (Ctrl-C or SIGTERM: finish the batch, commit, end)."""
+    from jude.cli.stream import stream_with_progress
+
+    trigger = ["stream.trigger=available_now"] if available_now else []
+    stream_with_progress(settings_of(conf, [*(overrides or ()), *trigger]))
+
+
+@online.command("rebuild")
+def rebuild_command(conf: Conf = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Fill a lost online store from the tables; safe beside a running stream, and to repeat."""
+    from jude.cli.online import rebuild_online, show_rebuilt
+    from jude.cli.place import open_place
+
+    show_rebuilt(rebuild_online(open_place(settings_of(conf, overrides))), as_json=as_json)

@@ -1,0 +1,51 @@
+"""How a command fails: one sentence on stderr, in red on a terminal, and exit code 1. Never a traceback."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from jude.errors import JudeError
+
+INTERRUPTED: Final = 130
+"""What shells give to a process that Ctrl-C ended."""
+
+_OURS: Final = re.compile(r"^.*\bjude\.errors\.\w+: (.+)$", re.MULTILINE)
+_RAISED: Final = re.compile(r"^([A-Za-z_][\w.]*: .+)$", re.MULTILINE)
+
+
+class JudeGroup(TyperGroup):
+    """Turns every JudeError of a command into its sentence."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  as the class above has it
+        """Run the command; leave with 1 after a JudeError, with 130 after Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except JudeError as error:
+            tell(str(error))
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            tell("Stopped.")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def tell(sentence: str) -> None:
+    """Write an error for people; a pipe gets no colour."""
+    typer.secho(sentence, fg=typer.colors.RED, err=True)
+
+
+def sentence_of(error: Exception) -> str:
+    """Give what a failed Spark query has to say to a person.
+
+    That is the JudeError inside it, else what its Python traceback ends with, else its first line.
+    """
+    said = str(error)
+    if ours := _OURS.findall(said):
+        return str(ours[-1])
+    _, traceback, frames = said.partition("Traceback (most recent call last)")
+    if traceback and (raised := _RAISED.findall(frames)):
+        return str(raised[-1])
+    return next((line.strip() for line in said.splitlines() if line.strip()), type(error).__name__)
