@@ -15,9 +15,9 @@ from itertools import groupby
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention
 
 from jude.errors import TerminalEnvironmentError
 
@@ -31,7 +31,7 @@ class _Dense:
     bias: Tensor
 
     def __call__(self, x_TD: Tensor) -> Tensor:
-        return F.linear(x_TD, self.weight, self.bias)
+        return linear(x_TD, self.weight, self.bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class _Norm:
     eps: float
 
     def __call__(self, x_TD: Tensor) -> Tensor:
-        return F.layer_norm(x_TD, self.weight.shape, self.weight, self.bias, self.eps)
+        return layer_norm(x_TD, self.weight.shape, self.weight, self.bias, self.eps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class _Layer:
     def __call__(self, x_TD: Tensor, runs: Sequence[Run], heads: int) -> Tensor:
         mixed_TD = _attend(self.query_key_value(x_TD), runs, heads)
         x_TD = self.attended_norm(self.attended(mixed_TD) + x_TD)
-        return self.narrow_norm(self.narrow(F.gelu(self.wide(x_TD))) + x_TD)
+        return self.narrow_norm(self.narrow(gelu(self.wide(x_TD))) + x_TD)
 
 
 class PackedBert:
@@ -65,7 +65,8 @@ class PackedBert:
     def __init__(self, folder: Path) -> None:
         config = json.loads((folder / "config.json").read_bytes())
         if config["model_type"] != "bert" or config["hidden_act"] != "gelu":
-            raise TerminalEnvironmentError(f"{folder} is a {config['model_type']} with {config['hidden_act']}, not a BERT with gelu.")
+            found = f"{config['model_type']} with {config['hidden_act']}"
+            raise TerminalEnvironmentError(f"{folder} is a {found}; this forward pass is for a BERT with gelu.")
         weights = {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}
         self.heads = int(config["num_attention_heads"])
         eps = float(config["layer_norm_eps"])
@@ -104,7 +105,7 @@ def _attend(qkv_T3D: Tensor, runs: Sequence[Run], heads: int) -> Tensor:
     for texts, length in runs:
         end = start + texts * length
         q_BHLE, k_BHLE, v_BHLE = qkv_T3D[start:end].view(texts, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
-        mixed_BHLE = F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE)
+        mixed_BHLE = scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE)
         mixed_TD[start:end] = mixed_BHLE.transpose(1, 2).reshape(end - start, width)
         start = end
     return mixed_TD

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +88,8 @@ class HashingEncoder:
         """Every token adds 1 or -1 to one place of its row. Sums of whole numbers: exact in any order."""
         place = row * self.width + (mixed % np.uint64(self.width)).astype(np.int64)
         sign = 1.0 - 2.0 * (mixed >> np.uint64(63)).astype(np.float64)
-        return np.bincount(place, sign, rows * self.width).reshape(rows, self.width)
+        sums: NDArray[np.float64] = np.bincount(place, sign, rows * self.width).astype(np.float64, copy=False)
+        return sums.reshape(rows, self.width)
 
     def _own_part(
         self, ids: NDArray[np.uint64], row: NDArray[np.int64], lengths: NDArray[np.int64]
@@ -99,8 +101,8 @@ class HashingEncoder:
         np.add.at(seed, row, _mix(ids + (at << np.uint64(32))))
         places = np.arange(self.width, dtype=np.uint64)
         bits = _mix(_mix(seed)[:, None] + places[None, :])
-        uniform = (bits >> np.uint64(11)).astype(np.float64) / 2.0**52 - 1.0
-        return uniform * np.sqrt(3.0 / self.width)
+        uniform: NDArray[np.float64] = (bits >> np.uint64(11)).astype(np.float64) / 2.0**52 - 1.0
+        return uniform * sqrt(3.0 / self.width)
 
 
 def _mix(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:

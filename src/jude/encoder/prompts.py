@@ -16,7 +16,8 @@ def prompt_of(prompts: Mapping[str, str], entity_type: str) -> str:
         return ""
     if entity_type not in prompts:
         raise TerminalSettingsError(
-            f"This model version has no prompt for the entity type {entity_type!r}; it knows {', '.join(sorted(prompts))}. "
+            f"This model version has no prompt for the entity type {entity_type!r}; "
+            f"it knows {', '.join(sorted(prompts))}. "
             "Add conf/entities/<name>.yml for it: that makes a new model version."
         )
     return prompts[entity_type]

@@ -107,14 +107,14 @@ class _Search:
         for h in hashes[:: -(-len(hashes) // _PROBES)]:
             if self._caller.answers(self._inputs[h][:2]):
                 return
-        raise self._encoder_fails()
+        raise self._encoder_fails() from self._last
 
     def halve(self, bad: list[str]) -> None:
         """Split what failed together until it fails alone."""
         if len(bad) == 1:
             self._suspects.append(bad[0])
             if not self.vectors and len(self._suspects) > _LONE_VERDICTS:
-                raise self._encoder_fails()
+                raise self._encoder_fails() from self._last
             return
         # Every second one: neighbours (the same bulk edit) fail together, and the good ones should be met early.
         left, right = bad[::2], bad[1::2]
@@ -136,7 +136,7 @@ class _Search:
         if good is None:
             self.expect_alive()
         elif not self._caller.answers(self._inputs[good]):
-            raise self._encoder_fails()
+            raise self._encoder_fails() from self._last
 
     def _call(self, hashes: list[str], seconds: float) -> list[str]:
         """Keep the vectors of one call; give the inputs that got none."""
@@ -147,7 +147,7 @@ class _Search:
         except Exception as error:
             self._last = error
             return hashes
-        finite = np.isfinite(rows).all(axis=1)
+        finite = [bool(np.isfinite(row).all()) for row in rows]
         self.vectors.update((h, row) for h, row, good in zip(hashes, rows, finite, strict=True) if good)
         bad = [h for h, good in zip(hashes, finite, strict=True) if not good]
         self._last = _BadAnswerError("The encoder gave NaN or infinity.") if bad else self._last
@@ -163,10 +163,10 @@ class _Search:
 
     def _encoder_fails(self) -> TransientEncoderError:
         what = str(self._last) if isinstance(self._last, JudeError) else f"{type(self._last).__name__}: {self._last}"
-        raise TransientEncoderError(
+        return TransientEncoderError(
             f"The encoder fails for all of {len(self._inputs)} inputs; the last error was: {what} "
             "The batch will be tried again; see the encoder's own log if this stays."
-        ) from self._last
+        )
 
 
 class _Caller:

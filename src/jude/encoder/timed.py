@@ -36,7 +36,7 @@ def call_within(seconds: float, call: Callable[_P, _T], *args: _P.args, **kwargs
     def work() -> None:
         try:
             answers.append(call(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+        except BaseException as error:  # handed to the caller, whatever it is
             errors.append(error)
 
     thread = threading.Thread(target=work, name="jude-call", daemon=True)
