@@ -105,7 +105,7 @@ class _Search:
             return
         hashes = list(self._inputs)
         for h in hashes[:: -(-len(hashes) // _PROBES)]:
-            if self._caller.answers(self._inputs[h][:2]):
+            if self._caller.answers(self._inputs[h][:2], self._caller.share([])):
                 return
         raise self._encoder_fails() from self._last
 
@@ -135,7 +135,7 @@ class _Search:
         good = min(self.vectors, key=lambda h: len(self._inputs[h]), default=None)
         if good is None:
             self.expect_alive()
-        elif not self._caller.answers(self._inputs[good]):
+        elif not self._caller.answers(self._inputs[good], inf):
             raise self._encoder_fails() from self._last
 
     def _call(self, hashes: list[str], seconds: float) -> list[str]:
@@ -192,10 +192,10 @@ class _Caller:
             raise _BadAnswerError(f"The encoder gave {found}, expected {expected}.")
         return rows
 
-    def answers(self, token_ids: Sequence[int]) -> bool:
+    def answers(self, token_ids: Sequence[int], seconds: float) -> bool:
         """Whether this one input has a vector."""
         try:
-            return bool(np.isfinite(self.call([token_ids], inf)).all())
+            return bool(np.isfinite(self.call([token_ids], seconds)).all())
         except TerminalError:
             raise
         except Exception:
