@@ -1,0 +1,71 @@
+"""Bulk replay: events per second of the whole job, and whether time and memory stay flat as the input grows."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from benchmarks.job import Result, profile, spawn
+from benchmarks.machine import load, say
+from benchmarks.processes import MIB, disk_bytes
+from benchmarks.synthesis import EVENTS_PER_COPY, base_records, write_copies
+
+SCALE_BUCKETS: Final = 64  # the same for both sizes: about 1,800 entities a copy
+DRIVER_MEMORY: Final = "1g"
+
+
+def events_per_second(shared: Path, *, events: int = EVENTS_PER_COPY, repeats: int = 3) -> dict[str, float]:
+    """Median over fresh processes; time counts from Spark being up to the last commit (tables are made in it)."""
+    base = base_records(shared, events)
+    rates, with_start = [], []
+    for repeat in range(repeats):
+        with tempfile.TemporaryDirectory(prefix="jude-bulk-") as folder:
+            write_copies(base, Path(folder) / "changes", 1)
+            result = spawn(Path(folder), {"spark.driver_memory": DRIVER_MEMORY}, len(base))
+        job_seconds = result["open_seconds"] + result["stream_seconds"]
+        rates.append(result["events"] / job_seconds)
+        with_start.append(result["events"] / (job_seconds + result["spark_start_seconds"]))
+        say(
+            f"  bulk {repeat + 1}: {result['events']:,} events in {result['batches']} batches, {job_seconds:.2f} s = "
+            f"{rates[-1]:,.0f} events/s ({with_start[-1]:,.0f} with Spark's start of "
+            f"{result['spark_start_seconds']:.1f} s); {result['inferences']:,} inferences; {load()}"
+        )
+        say(profile(result))
+    return {
+        "events_per_second": round(median(rates)),
+        "events_per_second_with_spark_start": round(median(with_start)),
+    }
+
+
+def growth(shared: Path, *, scale: int = 100, events: int = EVENTS_PER_COPY) -> dict[str, float]:
+    """Time per event of `scale` copies over that of one, streaming time only, with the same settings."""
+    base = base_records(shared, events)
+    small, large = (_sized(base, copies) for copies in (1, scale))
+    per_event = [result["stream_seconds"] / result["events"] for result in (small, large)]
+    ratio = per_event[1] / per_event[0]
+    say(f"  time per event: {1e6 * per_event[0]:.0f} us at {small['events']:,} events, "
+        f"{1e6 * per_event[1]:.0f} us at {large['events']:,}: ratio {ratio:.2f}")  # fmt: skip
+    return {f"time_per_event_ratio_{scale}x": round(ratio, 3)}
+
+
+def _sized(base: list[dict[str, object]], copies: int) -> Result:
+    with tempfile.TemporaryDirectory(prefix="jude-scale-") as name:
+        folder = Path(name)
+        events = write_copies(base, folder / "changes", copies)
+        written = disk_bytes(folder / "changes")
+        result = spawn(folder, {"spark.driver_memory": DRIVER_MEMORY, "tables.buckets": SCALE_BUCKETS}, events)
+        tables, online = disk_bytes(folder / "tables"), disk_bytes(folder) - written
+    peak = result["peak_mib"]
+    say(
+        f"  {copies} x: {result['events']:,} events, {result['inferences']:,} inferences, {result['batches']} batches in "
+        f"{result['stream_seconds']:.1f} s; disk: changes {written / MIB:,.0f} MiB, tables {tables / MIB:,.0f} MiB, "
+        f"with online store and checkpoint {online / MIB:,.0f} MiB; {load()}"
+    )
+    say(f"    peak memory: Python {peak['python']:,.0f} MiB, JVM {peak['jvm']:,.0f} MiB, "
+        f"Python workers {peak['workers']:,.0f} MiB")  # fmt: skip
+    for at, memory in result["memory_by_quarter"]:
+        say(f"    after {at:>9,} events: {memory}")
+    say(profile(result))
+    return result
