@@ -36,8 +36,6 @@ def count(batch: PlannedBatch, vectors: Vectors) -> dict[str, BatchCounts]:
         elif reason == Reason.CHANGED:
             entity.truncated += truncated
             _count_changed(entity, input_hash, level, n_tokens, seen, vectors)
-    if vectors.repeated and counts:
-        max(counts.values(), key=lambda c: c.inferences).inferences_repeated = vectors.repeated
     return dict(counts)
 
 
@@ -51,6 +49,7 @@ def _count_changed(
         entity.duplicate_in_batch += 1
     else:
         entity.inferences += 1
+        entity.inferences_repeated += input_hash in vectors.repeated
         entity.tokens += n_tokens
     seen.add(input_hash)
 

@@ -34,7 +34,7 @@ class Vectors:
     found: dict[str, Vector] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     new_rows: pa.Table = field(default_factory=EMBEDDING_STORE.schema.empty_table)
-    repeated: int = 0
+    repeated: frozenset[str] = frozenset()  # inputs that an earlier, lost try of this batch was at
 
 
 def find_vectors(planned: pa.Table, pipeline: Pipeline, txn: Txn) -> Vectors:
@@ -111,11 +111,11 @@ def _store_rows(
     return pa.Table.from_arrays(arrays, schema=EMBEDDING_STORE.schema)
 
 
-def _note_attempt(token_ids: Mapping[str, Sequence[int]], pipeline: Pipeline, txn: Txn) -> int:
-    """Remember what is about to be encoded; tell how much of it an earlier, lost try of this batch was at."""
+def _note_attempt(token_ids: Mapping[str, Sequence[int]], pipeline: Pipeline, txn: Txn) -> frozenset[str]:
+    """Remember what is about to be encoded; tell which of it an earlier, lost try of this batch was at."""
     path = pipeline.attempts_file
     if path is None:
-        return 0
+        return frozenset()
     identity = f"{txn.stable_id}:{txn.version}"
     try:
         before = orjson.loads(path.read_bytes())
@@ -125,4 +125,4 @@ def _note_attempt(token_ids: Mapping[str, Sequence[int]], pipeline: Pipeline, tx
     partial = path.with_suffix(".partial")
     partial.write_bytes(orjson.dumps({"batch": identity, "inputs": list(token_ids)}))
     partial.replace(path)
-    return len(token_ids.keys() & set(before["inputs"])) if before.get("batch") == identity else 0
+    return frozenset(token_ids.keys() & set(before["inputs"])) if before.get("batch") == identity else frozenset()
