@@ -8,7 +8,16 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from jude.encoder import EncodeResult, EncoderSpec, RetryPolicy, encode_inputs, open_encoder, open_tokeniser
+from jude.encoder import (
+    Encode,
+    EncodeResult,
+    EncoderSpec,
+    RetryPolicy,
+    encode_inputs,
+    manifest_of,
+    open_encoder,
+    open_tokeniser,
+)
 from jude.entities import Entities, load_entities
 from jude.errors import TerminalSettingsError
 from jude.online.opening import open_online
@@ -94,10 +103,14 @@ def _open_encode(encoder: EncoderSettings, spec: EncoderSpec, spark: SparkSessio
             )
         from jude.encoder.udf import encode_in_executors
 
-        return partial(_encode_resiliently, encode_in_executors(spark, spec), policy), encoder.width
-    model = open_encoder(spec)
-    return partial(_encode_resiliently, model.encode, policy), model.width
+        encode, width = encode_in_executors(spark, spec), manifest_of(spec).width
+    else:
+        model = open_encoder(spec)
+        encode, width = model.encode, model.width
+    return partial(_encode_resiliently, encode, policy, width), width
 
 
-def _encode_resiliently(encode: object, policy: RetryPolicy, inputs: Mapping[str, Sequence[int]]) -> EncodeResult:
-    return encode_inputs(encode, inputs, policy)
+def _encode_resiliently(
+    encode: Encode, policy: RetryPolicy, width: int, inputs: Mapping[str, Sequence[int]]
+) -> EncodeResult:
+    return encode_inputs(encode, inputs, policy, width=width)
