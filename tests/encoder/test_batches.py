@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,5 +45,5 @@ def test_a_later_batch_has_no_shorter_row(lengths: list[int], budget: int) -> No
 @given(LENGTHS, BUDGETS)
 def test_two_neighbouring_batches_would_not_fit_into_one(lengths: list[int], budget: int) -> None:
     batches = rows(lengths, budget)
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         assert (len(batch) + 1) * lengths[following[0]] > budget
