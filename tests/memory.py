@@ -25,6 +25,10 @@ class MemoryTables:
 
     def ensure(self) -> None: ...
 
+    def model_versions(self) -> pa.Table:
+        rows = list(self.rows["model_versions"].values())
+        return pa.Table.from_pylist(rows, schema=TABLES["model_versions"].schema)
+
     def known_state(self, model_version: str, keys: Iterable[Key]) -> pa.Table:
         found = (self.rows["embedding_current"].get((*key, model_version)) for key in sorted(keys))
         known = [{n: row.get(n) for n in KNOWN.names} | {"fields": None} for row in found if row is not None]

@@ -64,6 +64,7 @@ def finish(folder: Path) -> None:
 
 
 @pytest.mark.spark
+@pytest.mark.timeout(1500)  # twelve starts of a JVM, on whatever machine this is
 def test_ten_kills_at_random_moments_leave_no_trace(tmp_path: Path):
     chance = random.Random(os.environ.get("JUDE_TEST_SEED", "7"))
     killed, whole = tmp_path / "killed", tmp_path / "whole"

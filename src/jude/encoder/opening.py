@@ -61,6 +61,7 @@ def manifest_of(spec: EncoderSpec) -> Manifest:
         stored_dtype=spec.dtype,
         normalise=True,
         eos_id=None,
+        revision=spec.revision,
     )
 
 
@@ -81,6 +82,7 @@ def _manifest_of_model(spec: EncoderSpec, model: LocalModel) -> Manifest:
         stored_dtype=spec.dtype,
         normalise=True,
         eos_id=eos_id(model.tokeniser),
+        revision=spec.revision,
     )
 
 

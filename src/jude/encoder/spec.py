@@ -20,6 +20,7 @@ class EncoderSpec:
     dtype: str = "float32"  # how vectors are stored: float32 | bfloat16
     prompts: Mapping[str, str] = field(default_factory=dict)  # by entity type, put before the text
     render_versions: Mapping[str, str] = field(default_factory=dict)  # by entity type
+    revision: str = ""  # any other word makes a new model version of the same model
 
     batch_tokens: int = DEFAULT_BATCH_TOKENS  # of one forward pass, padding included
     threads: int | None = None  # cores of one forward pass; None: all

@@ -13,7 +13,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything that a vector depends on besides its text. A change of any of it is a new model version."""
+    """Everything that a vector depends on besides its text.
+
+    The model version names all of it but the entities' prompts and render versions: a new entity type must not make
+    every vector of the others old. Those are held unchanged per version by `jude.release.register` instead.
+    """
 
     weights: str  # sha256 of the weights file; for the hashing encoder the name of its algorithm
     tokeniser: str  # sha256 of tokenizer.json, likewise
@@ -28,6 +32,7 @@ class Manifest:
     stored_dtype: str
     normalise: bool
     eos_id: int | None
+    revision: str = ""
 
     def as_json(self) -> str:
         """The column `manifest` of the table model_versions."""
@@ -35,8 +40,10 @@ class Manifest:
 
 
 def model_version(name: str, manifest: Manifest) -> str:
-    """Name a model version: `all-minilm-l6-v2-1a2b3c4d5e6f`, 12 hex over the manifest."""
-    return f"{name}-{blake2b(manifest.as_json().encode(), digest_size=6).hexdigest()}"
+    """Name a model version: `all-minilm-l6-v2-1a2b3c4d5e6f`, 12 hex over the manifest without its entities."""
+    identity = asdict(manifest)
+    del identity["prompts"], identity["render_versions"]
+    return f"{name}-{blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=6).hexdigest()}"
 
 
 class InputHasher:

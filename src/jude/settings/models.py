@@ -72,6 +72,7 @@ class EncoderSettings:
     """`encoder`: which model makes the vectors, and where it runs."""
 
     kind: Literal["all-minilm-l6-v2", "hashing"]
+    revision: str
     max_tokens: _Positive | None
     width: _Positive | None
     dtype: Literal["float32", "bfloat16"]

@@ -21,6 +21,7 @@ from jude.encoder import (
 from jude.entities import Entities, load_entities
 from jude.errors import TerminalSettingsError
 from jude.online.opening import open_online
+from jude.release import register
 from jude.settings import EncoderSettings, Settings, TablesSettings
 from jude.stream.checkpoint import ATTEMPTS_NAME, local_folder
 from jude.stream.pipeline import EncodeInputs, Pipeline
@@ -39,6 +40,7 @@ def open_pipeline(settings: Settings, spark: SparkSession | None = None) -> Pipe
     spec = encoder_spec(settings.encoder, entities)
     tables = open_tables(settings.tables, spark)
     tables.ensure()
+    register(tables, open_tokeniser(spec).model_version, manifest_of(spec), now())
     checkpoint = local_folder(settings.stream.checkpoint)
     encode, width = _open_encode(settings.encoder, spec, spark)
     return Pipeline(
@@ -67,6 +69,7 @@ def encoder_spec(encoder: EncoderSettings, entities: Entities) -> EncoderSpec:
     """What the model version is made of: the encoder's settings, and how each entity is rendered and prompted."""
     return EncoderSpec(
         kind=encoder.kind,
+        revision=encoder.revision,
         max_tokens=encoder.max_tokens,
         width=encoder.width,
         dtype=encoder.dtype,

@@ -38,7 +38,7 @@ from jude.tables.native_ensure import ensure_table
 from jude.tables.native_storage import NativeStorage
 from jude.tables.protocol import TextKey, Txn
 from jude.tables.seen_rows import SeenRows
-from jude.tables.spec import EMBEDDING_CURRENT, EMBEDDING_STORE, TABLES, TEXT_HISTORY, TableSpec
+from jude.tables.spec import EMBEDDING_CURRENT, EMBEDDING_STORE, MODEL_VERSIONS, TABLES, TEXT_HISTORY, TableSpec
 from jude.tables.stored_vectors import StoredVectors
 
 MAX_COMMIT_ATTEMPTS: Final = 50  # each lost race means that another writer got on
@@ -110,6 +110,13 @@ class NativeTables:
                     found.update(self._fields_in(file, entity_type, keys - found.keys()))
         return found
 
+    def model_versions(self) -> pa.Table:
+        """All rows of model_versions."""
+        with self._lock, table_errors(self._storage.where(MODEL_VERSIONS)):
+            log, files_at = self._storage.log(MODEL_VERSIONS), self._storage.files_at(MODEL_VERSIONS)
+            found = [read_file(files_at, MODEL_VERSIONS, file) for file in log.files()]
+        return pa.concat_tables([readable(MODEL_VERSIONS, MODEL_VERSIONS.schema.names).empty_table(), *found])
+
     def live_keys(self, model_version: str, entity_type: str) -> list[Key]:
         """All live keys of an entity type (for a truncate that deletes)."""
         with self._lock, table_errors(self._storage.where(EMBEDDING_CURRENT)):
@@ -156,6 +163,12 @@ class NativeTables:
                     return
             self._storage.discard(spec, written)
         raise self._lost_races(spec)
+
+    def missing(self, table: str, rows: pa.Table) -> pa.Table:
+        """Anti-join rows on the table's natural key: those that the table does not hold."""
+        spec = TABLES[table]
+        with self._lock, table_errors(self._storage.where(spec)):
+            return self._missing(self._storage.log(spec), conform(spec, rows))
 
     def merge_current(self, rows: pa.Table, txn: Txn) -> None:
         """MERGE into embedding_current, guarded (spec.MERGE_GUARD); no change, no commit.
@@ -280,8 +293,8 @@ class NativeTables:
 
     def _lost_races(self, spec: TableSpec) -> CommitConflictError:
         return CommitConflictError(
-            f"{self._storage.where(spec)}: {MAX_COMMIT_ATTEMPTS} other commits came first. Nothing was written; try again, "
-            "and if it stays so, give one writer fewer and larger batches."
+            f"{self._storage.where(spec)}: {MAX_COMMIT_ATTEMPTS} other commits came first. Nothing was written; try "
+            "again, and if it stays so, give one writer fewer and larger batches."
         )
 
 

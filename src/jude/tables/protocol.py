@@ -41,6 +41,10 @@ class Tables(Protocol):
         """Create what is missing, migrate what is old, refuse what does not fit (TerminalTableError). Idempotent."""
         ...
 
+    def model_versions(self) -> pa.Table:
+        """All rows of model_versions."""
+        ...
+
     def known_state(self, model_version: str, keys: Iterable[Key]) -> pa.Table:
         """Read embedding_current for these keys: the KNOWN schema, `fields` all null. Always the newest table state."""
         ...

@@ -4,7 +4,10 @@ How a write happens once. Delta's txnAppId / txnVersion cost 527 ms per append o
 check reconstructs the table's state), and as session settings they leak into every later write. So the natural key,
 which is the truth in any case, carries the promise: the first write of an app id *in this process* anti-joins, as does
 a version that this process already applied and the write after a failed one; all others append blindly. A restart is a
-new process, so no replay is ever blind. The app id and version go into the commit's userMetadata, for people who read the history.
+new process, so no replay is ever blind. The app id and version go into the commit's userMetadata, for people.
+
+On a local file system Spark puts a commit in place by look-then-rename, which is not atomic between processes: there,
+let only one kind of writer write a table at a time. Catalogs and object stores with put-if-absent have no such gap.
 """
 
 from __future__ import annotations
@@ -26,28 +29,52 @@ from jude.tables.buckets import buckets_of, require_power_of_two
 from jude.tables.data_files import as_schema, conform
 from jude.tables.failures import storage_error, table_errors
 from jude.tables.merging import require_one_row_per_key
+from jude.tables.native import NativeTables
 from jude.tables.protocol import TextKey, Txn
 from jude.tables.seen_rows import SeenRows
 from jude.tables.spark_ensure import ensure_table
 from jude.tables.spark_merge import MOVED, run_merge, with_seen
-from jude.tables.spec import EMBEDDING_CURRENT, EMBEDDING_STORE, TABLES, TEXT_HISTORY, TableSpec
+from jude.tables.spec import EMBEDDING_CURRENT, EMBEDDING_STORE, MODEL_VERSIONS, TABLES, TEXT_HISTORY, TableSpec
 from jude.tables.stored_vectors import STORED_SCHEMA, width_error
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 MAX_LITERALS: Final = 2_000  # longer lists are joined: a plan with 10 k literals takes a second to analyse
+QUICK: Final = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.databricks.delta.merge.materializeSource": "none",
+}
 ONE_FILE_ROWS: Final = 200_000  # below, one task writes the append: more files would only be compacted again
 
 
 class SparkTables:
     """Tables at `root/<name>` (a path or URI) or `schema.<name>` (a catalog). Implements protocol.Tables."""
 
-    def __init__(self, spark: SparkSession, buckets: int, root: str | None = None, schema: str | None = None) -> None:
-        """Open nothing yet. Exactly one of `root` and `schema` (`catalog.schema` or `schema`) is given."""
+    def __init__(
+        self,
+        spark: SparkSession,
+        buckets: int,
+        root: str | None = None,
+        schema: str | None = None,
+        read_natively: bool = True,
+    ) -> None:
+        """Open nothing yet. Exactly one of `root` and `schema` (`catalog.schema` or `schema`) is given.
+
+        `read_natively`: look-ups in tables under a local root go through delta-rs and Arrow; Spark does the writing.
+        """
         if (root is None) == (schema is None):
             raise TerminalTableError("SparkTables needs either tables.root (a path) or tables.schema (a catalog).")
         self._spark, self._buckets = spark, require_power_of_two(buckets)
+        self._quick = quick_session(spark)
+        # Two Spark reads took longer than the whole of the rest but the MERGE; the log and Arrow need some milliseconds.
+        local = root is not None and "://" not in root.removeprefix("file://")
+        self._reader = NativeTables(str(root), buckets) if local and read_natively else None
         self._root, self._schema = root and root.removeprefix("file://").rstrip("/"), schema
         self._applied: dict[str, int] = {}
         self._widths: dict[str, tuple[int, str]] = {}
@@ -70,33 +97,45 @@ class SparkTables:
     def known_state(self, model_version: str, keys: Iterable[Key]) -> pa.Table:
         """Read embedding_current for these keys: the KNOWN schema, `fields` all null. Always the newest table state."""
         wanted = sorted(set(keys))
+        read = self._reader.known_state if self._reader else self._known_state
+        known = read(model_version, wanted)
+        self._seen.remember(model_version, wanted, known)
+        return known
+
+    def _known_state(self, model_version: str, wanted: Sequence[Key]) -> pa.Table:
         if not wanted:
             return KNOWN.empty_table()
         asked = pa.table({"entity_type": [k[0] for k in wanted], "entity_id": [k[1] for k in wanted]})
         dealt = buckets_of(asked["entity_type"].to_pylist(), asked["entity_id"].to_pylist(), self._buckets)
         asked = asked.append_column("bucket", pa.array(dealt, pa.int32()))
-        columns = [n for n in KNOWN.names if n != "fields"]
+        asked = asked.append_column("model_version", pa.repeat(pa.scalar(model_version), asked.num_rows))
         with spark_errors(self.name(EMBEDDING_CURRENT)):
-            current = self.read(EMBEDDING_CURRENT).where(_equals("model_version", model_version))
-            found = self._matching(current, asked).select(*columns).toArrow()
-        known = as_schema(found, KNOWN).combine_chunks()
-        self._seen.remember(model_version, wanted, known)
-        return known
+            found = self._matching(EMBEDDING_CURRENT, asked, [n for n in KNOWN.names if n != "fields"])
+        return as_schema(found, KNOWN).combine_chunks()
 
     def fields_of(self, rows: Iterable[TextKey]) -> dict[TextKey, dict[str, str]]:
         """Read the raw text columns that text_history holds at these positions."""
         wanted = sorted(set(rows))
+        if self._reader:
+            return self._reader.fields_of(wanted)
         if not wanted:
             return {}
         names = ("entity_type", "entity_id", "position")
         asked = pa.table({n: [getattr(k, n) for k in wanted] for n in names})
         with spark_errors(self.name(TEXT_HISTORY)):
-            found = self._matching(self.read(TEXT_HISTORY), asked).select(*names, "fields").toArrow()
+            found = self._matching(TEXT_HISTORY, asked, ["fields"])
         columns = zip(*(found[n].to_pylist() for n in (*names, "fields")), strict=True)
         return {TextKey(*key): dict(fields) for *key, fields in columns if fields is not None}
 
+    def model_versions(self) -> pa.Table:
+        """All rows of model_versions."""
+        with spark_errors(self.name(MODEL_VERSIONS)):
+            return self.read(MODEL_VERSIONS).toArrow().cast(MODEL_VERSIONS.schema)
+
     def live_keys(self, model_version: str, entity_type: str) -> list[Key]:
         """All live keys of an entity type (for a truncate that deletes)."""
+        if self._reader:
+            return self._reader.live_keys(model_version, entity_type)
         with spark_errors(self.name(EMBEDDING_CURRENT)):
             live = (
                 self.read(EMBEDDING_CURRENT)
@@ -109,11 +148,13 @@ class SparkTables:
     def stored(self, model_version: str, input_hashes: Sequence[str]) -> pa.Table:
         """Which of these inputs have a vector; one row per input_hash, the columns of embedding_store."""
         wanted = sorted(set(input_hashes))
+        if self._reader:
+            return self._reader.stored(model_version, wanted)
         if not wanted:
             return STORED_SCHEMA.empty_table()
         with spark_errors(self.name(EMBEDDING_STORE)):
-            store = self.read(EMBEDDING_STORE).where(_equals("model_version", model_version))
-            found = self._matching(store, pa.table({"input_hash": wanted})).select(*STORED_SCHEMA.names).toArrow()
+            asked = pa.table({"input_hash": wanted, "model_version": [model_version] * len(wanted)})
+            found = self._matching(EMBEDDING_STORE, asked, STORED_SCHEMA.names)
         first: dict[str, int] = {}
         for place, input_hash in enumerate(found["input_hash"].to_pylist()):
             first.setdefault(input_hash, place)  # a rare double is legal: every reader takes one
@@ -147,7 +188,8 @@ class SparkTables:
         source = conform(EMBEDDING_CURRENT, rows.append_column("bucket", pa.array(dealt, pa.int32())))
         require_one_row_per_key(source)
         with self._lock, spark_errors(self.name(EMBEDDING_CURRENT)):
-            run_merge(self._spark, self.name(EMBEDDING_CURRENT), with_seen(source, self._seen), MAX_LITERALS)
+            session = self._session(source.num_rows)
+            run_merge(session, self.name(EMBEDDING_CURRENT), with_seen(source, self._seen), MAX_LITERALS)
             self._seen.forget(pc.unique(source["model_version"]).to_pylist())
 
     # -- parts --------------------------------------------------------------------------------------------------
@@ -156,16 +198,26 @@ class SparkTables:
         """How SQL names the table."""
         return f"{self._schema}.{spec.name}" if self._schema else f"delta.`{self._root}/{spec.name}`"
 
-    def read(self, spec: TableSpec) -> DataFrame:
+    def read(self, spec: TableSpec, session: SparkSession | None = None) -> DataFrame:
         """The table as it is now."""
+        session = session or self._spark
         if self._schema:
-            return self._spark.table(self.name(spec))
-        return self._spark.read.format("delta").load(f"{self._root}/{spec.name}")
+            return session.table(self.name(spec))
+        return session.read.format("delta").load(f"{self._root}/{spec.name}")
 
-    def _matching(self, table: DataFrame, asked: pa.Table) -> DataFrame:
-        """Keep the rows whose columns equal one of the asked rows; literals first, for Delta prunes only by those."""
+    def _session(self, rows: int) -> SparkSession:
+        """The session for a statement over this many rows."""
+        return self._quick if rows <= MAX_LITERALS else self._spark
+
+    def _matching(self, spec: TableSpec, asked: pa.Table, columns: Sequence[str]) -> pa.Table:
+        """Read the rows whose columns equal one of the asked rows; Delta prunes only by literals, so those come first.
+
+        Columns out: asked's, then `columns`
+        """
         from pyspark.sql import functions as F  # noqa: N812
 
+        session = self._session(asked.num_rows)
+        table = self.read(spec, session)
         for name in asked.column_names:
             values = pc.unique(asked[name])
             if len(values) <= MAX_LITERALS:
@@ -173,21 +225,27 @@ class SparkTables:
             elif pa.types.is_string(values.type):
                 ends = pc.min_max(values).as_py()
                 table = table.where(F.col(name).between(ends["min"], ends["max"]))
-        if len(asked.column_names) == 1 and asked.num_rows <= MAX_LITERALS:
-            return table
-        return table.join(F.broadcast(self._spark.createDataFrame(asked)), asked.column_names, "left_semi")
+        names = [*asked.column_names, *(c for c in columns if c not in asked.column_names)]
+        if asked.num_rows > MAX_LITERALS:
+            wanted = session.createDataFrame(asked)
+            return table.join(F.broadcast(wanted), asked.column_names, "left_semi").select(*names).toArrow()
+        found = table.select(*names).toArrow()  # a few rows too many: j1 of jobs and of members
+        rows = set(zip(*(asked[c].to_pylist() for c in asked.column_names), strict=True))
+        ours = zip(*(found[c].to_pylist() for c in asked.column_names), strict=True)
+        return found.filter(pa.array([row in rows for row in ours], pa.bool_()))
 
     def _missing(self, spec: TableSpec, rows: pa.Table) -> pa.Table:
         """Anti-join on the natural key: the rows that the table does not hold."""
+        if self._reader:
+            return self._reader.missing(spec.name, rows)
         key = list(spec.natural_key)
-        asked = rows.select(key)
-        have = self._matching(self.read(spec), asked).select(*key).toArrow()
+        have = self._matching(spec, rows.select(key), [])
         known = set(zip(*(have[c].to_pylist() for c in key), strict=True))
         ours = zip(*(rows[c].to_pylist() for c in key), strict=True)
         return rows.filter(pa.array([k not in known for k in ours]))
 
     def _write(self, spec: TableSpec, rows: pa.Table, txn: Txn) -> None:
-        frame = self._spark.createDataFrame(rows)
+        frame = self._session(rows.num_rows).createDataFrame(rows)
         if rows.num_rows <= ONE_FILE_ROWS:
             frame = frame.coalesce(1)
         mark = json.dumps({"app_id": txn.app_id(spec.name), "version": txn.version})
@@ -207,6 +265,22 @@ class SparkTables:
                 self._widths[version] = (sample[0][0], sample[0][1]) if sample else (dim, dtype)
             if self._widths[version] != (dim, dtype):
                 raise width_error(self.name(EMBEDDING_STORE), version, self._widths[version], (dim, dtype))
+
+
+def quick_session(spark: SparkSession) -> SparkSession:
+    """Open a second session over the same tables, set for statements over some rows.
+
+    Literal predicates make new code in each batch, and compiling it takes longer than running it: without code
+    generation a batch of 20 rows took 763 ms instead of 1,011. A session of its own keeps these settings from others.
+    """
+    from pyspark.sql.utils import is_remote
+
+    if is_remote():
+        return spark  # Spark Connect has no second session over one client
+    session = spark.newSession()
+    for key, value in QUICK.items():
+        session.conf.set(key, value)
+    return session
 
 
 @contextmanager
