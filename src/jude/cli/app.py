@@ -61,7 +61,7 @@ def doctor_command(conf: Conf = None, overrides: Overrides = None, as_json: AsJs
 def status_command(
     conf: Conf = None,
     overrides: Overrides = None,
-    last: Annotated[int, typer.Option("--last", min=1, help="How many batches count as recent.")] = 20,
+    last: Annotated[int, typer.Option("--last", min=1, help="How many batches count as recent.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Say what the tables hold, how fresh it is, and which inference was saved why."""

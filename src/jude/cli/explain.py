@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from jude.changes.position import parse_position
 from jude.cli.place import Place
 from jude.cli.served import Served, served_now
-from jude.cli.show import open_console, plain, print_json, when
+from jude.cli.show import fresh, open_console, plain, print_json, when
 from jude.errors import TerminalError
-from jude.observe import duration
 from jude.tables.reading import EntityHistory, Row, history_of, open_quarantine, read
 
 if TYPE_CHECKING:
@@ -150,21 +149,21 @@ def show_explanation(told: Explanation, *, as_json: bool) -> None:
 
 def _op(op: str | None) -> str:
     names = {"c": "created", "u": "updated", "r": "snapshot", "d": "deleted", "tombstone": "tombstone"}
-    return names.get(op or "", "position moved")
+    return names.get(op or "", "later changes")
 
 
 def _availability(step: Step) -> str:
     if step.available_at is None:
         return "never served"
-    fresh = (step.available_at - step.source_ts).total_seconds() if step.source_ts else None
-    after = f", {duration(fresh)} after the commit" if fresh is not None else ""
-    return f"readable since {when(step.available_at)}{after}"
+    age = (step.available_at - step.source_ts).total_seconds() if step.source_ts else None
+    after = f", {fresh(age)} after commit" if age is not None else ""
+    return f"readable {when(step.available_at)}{after}"
 
 
 def _show_now(console: Console, served: Served) -> None:
     console.print(f"\nnow, in {served.model_version}", style="bold")
     moved = f"log position {parse_position(served.position).lsn}"
-    where = f" (topic {served.topic}, partition {served.partition}, offset {served.offset})" if served.topic else ""
+    where = f" (record {served.topic}:{served.partition}:{served.offset})" if served.topic else ""
     console.print(f"    {served.status}, {moved}{where}")
     if served.input_hash:
         console.print(f"    vector {served.input_hash} in embedding_store: {'yes' if served.stored else 'MISSING'}")

@@ -13,7 +13,7 @@ from jude.entities import Entities, load_entities
 from jude.errors import TerminalError, TerminalSettingsError
 from jude.settings import Settings
 from jude.stream.opening import encoder_spec
-from jude.tables.reading import ledger_totals, model_of_alias
+from jude.tables.reading import model_of_alias
 
 ROWS_OF_A_STREAM = "embedding_current"
 
@@ -47,20 +47,8 @@ class Place:
 
     @cached_property
     def model_version(self) -> str:
-        """Give the version that holds the alias `current`, else the configured one.
-
-        Raises TerminalError when the tables were made by other versions only.
-        """
-        if aliased := model_of_alias(self.root):
-            return aliased
-        configured = open_tokeniser(self.spec).model_version
-        found = sorted({total.model_version for total in ledger_totals(self.root)})
-        if found and configured not in found:
-            raise TerminalError(
-                f"The tables in {near(self.root)} hold vectors of {', '.join(found)}; the settings describe "
-                f"{configured}. Give the settings that wrote them (--conf), or another tables.root."
-            )
-        return configured
+        """Give the version that holds the alias `current`, else the configured one."""
+        return model_of_alias(self.root) or open_tokeniser(self.spec).model_version
 
     def entity_types(self, wanted: str | None) -> list[str]:
         """Give the entity type that was asked for, or all. Raises TerminalSettingsError for one there is not."""

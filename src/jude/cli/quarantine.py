@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from jude.cli.place import Place, nothing_here
 from jude.cli.show import count_of, open_console, plain, print_json, when
-from jude.cli.workers import use_this_python
 from jude.errors import TerminalError
 from jude.stream.opening import open_pipeline
 from jude.stream.replay import Replayed, replay_quarantine
@@ -56,7 +55,7 @@ def show_list(found: OpenRecords, *, as_json: bool) -> None:
         console.print(f"  {row['error_class']}, {who}, {attempts}, {when(row['quarantined_at'])} UTC")
         console.print(f"  {plain(row['error'])}")
     if found.rows:
-        console.print("\nLook: `jude quarantine show ID`. Once mended: `jude quarantine replay ID`, or --all.")
+        console.print("\nLook: `jude quarantine show ID`; once mended: `jude quarantine replay ID|--all`.")
 
 
 def find_record(place: Place, quarantine_id: str) -> Row:
@@ -130,5 +129,4 @@ def _spark_for(place: Place) -> SparkSession | None:
         return None
     from jude.stream.run import start_spark
 
-    use_this_python()
     return start_spark(place.settings)

@@ -13,8 +13,6 @@ from jude.encoder import open_encoder, open_tokeniser
 from jude.errors import TerminalError
 from jude.tables.vectors import Hit, search
 
-TITLE_CHARACTERS = 60
-
 
 @dataclass(frozen=True, slots=True)
 class Results:
@@ -52,6 +50,12 @@ def query_vectors(place: Place, text: str, types: list[str]) -> dict[str, NDArra
     return dict(zip(types, vectors_TD, strict=True))
 
 
+def hit_line(hit: Hit, characters: int) -> str:
+    """Give score, id and title on one line."""
+    head = f"  {hit.score:6.3f}  {plain(hit.entity_id, 40)}  "
+    return head + plain(hit.title, max(8, characters - len(head)))
+
+
 def show_results(found: list[Results], *, as_json: bool) -> None:
     """Print score, id and title, and the beginning of the text below; or JSON."""
     if as_json:
@@ -64,5 +68,5 @@ def show_results(found: list[Results], *, as_json: bool) -> None:
         if not results.hits:
             console.print("  nothing live of this type yet")
         for hit in results.hits:
-            console.print(f"  {hit.score:6.3f}  {hit.entity_id}  {plain(hit.title, TITLE_CHARACTERS)}")
+            console.print(hit_line(hit, console.width), soft_wrap=True)
             console.print(f"          {plain(hit.snippet, 68)}", style="dim")

@@ -6,11 +6,15 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from jude.observe.progress import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+LONG_AGO_SECONDS: Final = 100 * 86_400
 
 
 def open_console(*, stderr: bool = False) -> Console:
@@ -28,7 +32,7 @@ def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: S
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in columns:
         if column in left:
-            table.add_column(column, overflow="fold")
+            table.add_column(column, overflow="fold", min_width=8)
         else:
             table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
@@ -55,6 +59,12 @@ def plain(text: str, characters: int | None = None) -> str:
 def when(moment: datetime | None) -> str:
     """Write a time in UTC, to the second."""
     return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def fresh(seconds: float | None) -> str:
+    """Write an age; what was recorded long ago in whole days."""
+    long_ago = seconds is not None and seconds >= LONG_AGO_SECONDS
+    return f"{(seconds or 0) / 86_400:,.0f} d" if long_ago else duration(seconds)
 
 
 def percent(part: float, whole: float) -> str:

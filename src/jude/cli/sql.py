@@ -9,7 +9,6 @@ from typing import Any
 from jude.cli.failing import sentence_of
 from jude.cli.place import open_place
 from jude.cli.show import make_table, open_console, plain, print_json
-from jude.cli.workers import use_this_python
 from jude.errors import TerminalError
 from jude.settings import Settings
 
@@ -37,7 +36,6 @@ def run_query(settings: Settings, query: str, limit: int) -> Rows:
 
     if settings.tables.root is not None:
         open_place(settings).require_rows()
-    use_this_python()
     began = time.monotonic()
     with open_console(stderr=True).status("starting Spark") as status:
         spark = start_spark(settings)

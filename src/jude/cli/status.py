@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jude.cli.lag import lag_of
 from jude.cli.place import Place, nothing_here
-from jude.cli.show import make_table, near, open_console, percent, print_json, when
+from jude.cli.show import count_of, fresh, make_table, near, open_console, percent, print_json, when
 from jude.observe import BatchCounts, Histogram, duration, merged
 from jude.tables.reading import LedgerBatch, last_batches, ledger_totals, one_per_key, open_quarantine, read
 from jude.tables.spec import EMBEDDING_CURRENT, LEDGER
@@ -17,6 +17,7 @@ from jude.tables.spec import EMBEDDING_CURRENT, LEDGER
 if TYPE_CHECKING:
     from rich.console import Console
 
+BATCHES_SHOWN: Final = 8
 QUANTILES: Final = (0.5, 0.95, 0.99)
 _FATES: Final = "what became of the events"
 
@@ -106,7 +107,7 @@ def show_status(status: Status, *, as_json: bool) -> None:
         show_savings(console, {entity.entity_type: entity.counts for entity in entities})
     _show_batches(console, status.batches)
     if waiting := sum({e.entity_type: e.quarantined for e in status.entities}.values()):
-        console.print(f"\n{waiting:,} records in quarantine: `jude quarantine list`.")
+        console.print(f"\n{count_of(waiting, 'record')} in quarantine: `jude quarantine list`.")
 
 
 def _show_rows(console: Console, entities: list[EntityStatus], recent_batches: int) -> None:
@@ -116,14 +117,17 @@ def _show_rows(console: Console, entities: list[EntityStatus], recent_batches: i
             f"{entity.live:,}",
             f"{entity.deleted:,}",
             f"{entity.quarantined:,}",
-            *(duration(entity.recent.percentile(q)) for q in QUANTILES),
-            when(entity.last_batch_at),
+            *(fresh(entity.recent.percentile(q)) for q in QUANTILES),
+            when(entity.last_batch_at)[5:],
         )
         for entity in entities
+        if entity.entity_type or entity.quarantined
     ]
-    columns = ("entity", "live", "deleted", "quarant.", "p50", "p95", "p99", "last batch (UTC)")
+    columns = ("entity", "live", "deleted", "quarantine", "p50", "p95", "p99", "last batch UTC")
     console.print(make_table(columns, rows, left=("entity",)))
-    console.print(f"Freshness, commit to readable, of the last {recent_batches} batches.", style="dim")
+    console.print(
+        f"Freshness (p50 to p99), commit to readable, is that of the last {recent_batches} batches.", style="dim"
+    )
 
 
 def show_savings(console: Console, counts: dict[str, BatchCounts]) -> None:
@@ -163,10 +167,10 @@ def _show_batches(console: Console, batches: list[LedgerBatch]) -> None:
             f"{batch.counts.events_in:,}",
             percent(batch.counts.skipped, batch.counts.events_in),
             f"{batch.counts.inferences:,}",
-            duration(batch.freshness.percentile(0.95)),
+            fresh(batch.freshness.percentile(0.95)),
             duration(sum(batch.seconds.values())),
         )
-        for batch in batches[:8]
+        for batch in batches[:BATCHES_SHOWN]
     ]
     console.print("\nLast batches", style="bold")
     console.print(make_table(("began (UTC)", "batch", "events", "skipped", "inferences", "fresh p95", "took"), rows))

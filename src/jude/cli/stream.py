@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jude.cli.failing import sentence_of
-from jude.cli.workers import use_this_python
 from jude.errors import JudeError, TerminalError
 from jude.observe import BatchCounts, BatchReport, merged, open_progress
 from jude.settings import Settings
@@ -15,7 +14,6 @@ def stream_with_progress(settings: Settings) -> None:
     """Run the job until stopped, or until all is processed. Raises JudeError, Spark's own errors as one too."""
     from pyspark.errors import PySparkException
 
-    use_this_python()
     progress = open_progress()
     try:
         run_stream(settings, lambda applied: progress.show(batch_report(applied)))

@@ -33,7 +33,7 @@ def stream_live(
     settings: Settings,
     pipeline: Pipeline,
     live: Sequence[Record],
-    report: Callable[[Applied], None],
+    on_batch: Callable[[Tally], None],
 ) -> tuple[Tally, bool]:
     """Run the stream by processing time while `live` arrives; gives what it did, and whether a person stopped it."""
     tally, drain, stop = Tally(), Drain(), threading.Event()
@@ -41,7 +41,7 @@ def stream_live(
 
     def add(applied: Applied) -> None:
         tally.add(applied)
-        report(applied)
+        on_batch(tally)
 
     stream = replace(settings.stream, trigger="processing_time", interval_seconds=0.0)
     continuous = replace(settings, stream=stream)

@@ -94,9 +94,10 @@ class ReplayProgress:
         tally, counts = self.tally, self.tally.counts
         skipped = 100 * counts.skipped / counts.events_in if counts.events_in else 0.0
         passed = monotonic() - self._began
-        left = passed / tally.records * (self._total - tally.records) if tally.records else None
-        ending = f"{duration(left)} left" if tally.records < self._total else f"done in {duration(passed)}"
+        left = passed / tally.records * (self._total - tally.records) if tally.records else 0.0
+        known = f"about {duration(left)} left" if tally.batches > 1 else ""  # the first batch starts everything
+        ending = known if tally.records < self._total else f"done in {duration(passed)}"
         return (
             f"{tally.records:,}/{self._total:,}  {skipped:.0f}% skipped  {counts.inferences:,} embedded"
-            f"  {tally.texts_per_second:.0f}/s  {ending}"
+            f"  {tally.texts_per_second:,.0f} texts/s  {ending}"
         )

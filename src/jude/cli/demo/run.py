@@ -21,7 +21,6 @@ from jude.cli.demo.summary import Told, show_summary
 from jude.cli.failing import sentence_of
 from jude.cli.options import PROJECT
 from jude.cli.show import near, open_console
-from jude.cli.workers import use_this_python
 from jude.entities import load_entities
 from jude.errors import TerminalError
 from jude.observe import configure_logs, duration
@@ -72,7 +71,6 @@ def run_demo(conf: Path, overrides: Sequence[str], sample: Path, wanted: Path, *
 @contextmanager
 def _opened(console: Console, settings: Settings, recording: Recording) -> Iterator[_Stage]:
     """Start Spark, the model and the stores, and close them whatever happens."""
-    use_this_python()
     with locked(settings.stream.checkpoint):
         began = monotonic()
         with console.status("starting Spark and loading the model"):
@@ -99,11 +97,17 @@ def _both_parts(stage: _Stage) -> Told:
     seconds = len(live) / RECORDS_PER_FILE * SECONDS_BETWEEN_FILES
     stage.console.print(f"\n2. The last {len(live)} records, live for {seconds:.0f} seconds.", style="bold")
     stage.console.print(
-        f"They arrive in files of {RECORDS_PER_FILE}, every {SECONDS_BETWEEN_FILES} s, while the stream runs. Commit "
-        "time and Kafka timestamp are restamped with the time of now, so that freshness is real; "
-        "positions, keys and texts are as recorded."
+        f"They arrive in files of {RECORDS_PER_FILE}, every {SECONDS_BETWEEN_FILES} s, while the stream runs. Restamped "
+        "with the time of now: source.ts_ms (the commit time) and the record's timestamp, so that freshness is real. "
+        "Positions, keys and texts are as recorded."
     )
-    live_tally, stopped = stream_live(stage.spark, stage.settings, stage.pipeline, live, lambda applied: None)
+    with stage.console.status("waiting for changes") as status:
+
+        def show(tally: Tally) -> None:
+            p95 = duration(tally.freshness.percentile(0.95))
+            status.update(f"{tally.records}/{len(live)}  {tally.counts.inferences} embedded  fresh p95 {p95}")
+
+        live_tally, stopped = stream_live(stage.spark, stage.settings, stage.pipeline, live, show)
     if stopped:
         raise KeyboardInterrupt
     _show_live(stage.console, live_tally, len(live))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from jude.cli.demo.folder import DemoFolder
 from jude.cli.demo.progress import Tally
 from jude.cli.demo.recording import Recording
-from jude.cli.search import TITLE_CHARACTERS
-from jude.cli.show import near, plain
+from jude.cli.search import hit_line
+from jude.cli.show import count_of, near
 from jude.cli.status import QUANTILES, show_savings
 from jude.observe import BatchCounts, duration
 from jude.stream.pipeline import Pipeline
@@ -29,7 +30,7 @@ QUERIES: Final = {
     "member": "farmer who cares about rural communities",
     "resume": "nurse in a hospital",
 }
-COMPOSED: Final = {"resume": "composed from lists of tasks and tools: no real person"}
+COMPOSED: Final = {"resume": "composed, no real person"}
 RESULTS: Final = 2
 
 
@@ -52,8 +53,7 @@ def show_summary(
     show_savings(console, {name: counted for name, counted in counts.items() if name})
     _show_saving(console, told, sum(counts.values(), BatchCounts()))
     _show_freshness(console, told.live)
-    waiting = open_quarantine(root).num_rows
-    console.print(f"Quarantine: {f'{waiting} records' if waiting else 'empty, every record could be read'}.")
+    _show_quarantine(console, root)
     hits = _show_searches(console, root, pipeline, shipped=shipped)
     _show_places(console, folder)
     _show_next(console, folder, hits, overrides)
@@ -68,10 +68,11 @@ def _show_saving(console: Console, told: Told, counts: BatchCounts) -> None:
     saved_seconds = (naive - made) * tokens_per_text / speed if speed else None
     console.print(
         f"\nInferences: {made:,} instead of {naive:,}, one per create, update and snapshot row: "
-        f"{naive / made:.1f} times fewer."
+        f"{naive / made:.1f} times fewer. {counts.superseded:,} texts were overtaken inside their batch: bulk batches "
+        "are large; live, most of these would be embedded."
     )
     console.print(
-        f"Encoder time saved: about {duration(saved_seconds)}, estimated from the measured {speed:,.0f} tokens/s "
+        f"\nEncoder time saved: about {duration(saved_seconds)}, estimated from the measured {speed:,.0f} tokens/s "
         f"and {tokens_per_text:.0f} tokens per text."
     )
 
@@ -79,9 +80,16 @@ def _show_saving(console: Console, told: Told, counts: BatchCounts) -> None:
 def _show_freshness(console: Console, live: Tally) -> None:
     values = ", ".join(f"p{q * 100:.0f} {duration(live.freshness.percentile(q))}" for q in QUANTILES)
     console.print(
-        f"Freshness of the live part, commit to readable online: {values} ({live.freshness.total} changes). "
+        f"\nFreshness of the live part, commit to readable online: {values} ({live.freshness.total} changes). "
         "The replayed part is as old as its recording, so its freshness says nothing."
     )
+
+
+def _show_quarantine(console: Console, root: Path) -> None:
+    classes = Counter(open_quarantine(root)["error_class"].to_pylist())
+    kinds = ", ".join(f"{count} {name}" for name, count in classes.most_common())
+    found = f"{count_of(classes.total(), 'record')} ({kinds}), kept with all that a replay needs" if kinds else "empty"
+    console.print(f"\nQuarantine: {found}.")
 
 
 def _show_searches(console: Console, root: Path, pipeline: Pipeline, *, shipped: bool) -> dict[str, Hit]:
@@ -98,7 +106,7 @@ def _show_searches(console: Console, root: Path, pipeline: Pipeline, *, shipped:
         note = f" ({COMPOSED[entity_type]})" if shipped and entity_type in COMPOSED else ""
         console.print(f'\nsearch {entity_type}: "{text}"{note}', style="bold")
         for hit in hits:
-            console.print(f"  {hit.score:6.3f}  {hit.entity_id}  {plain(hit.title, TITLE_CHARACTERS)}")
+            console.print(hit_line(hit, console.width), soft_wrap=True)
         if hits:
             best[entity_type] = hits[0]
     return best
