@@ -119,19 +119,20 @@ def test_history_holds_every_pointer_once(sql: Any) -> None:
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize(
-    ("minute", "seen"),
-    [
-        (0, []),
-        (1, [("j1", [1.0, 0.0])]),
-        (2.5, [("j1", [1.0, 0.0]), ("j2", [0.0, 2.0])]),
-        (3, [("j1", [3.0, 4.0]), ("j2", [0.0, 2.0])]),
-        (10, [("j1", [3.0, 4.0])]),
-    ],
-)
-def test_as_of_shows_what_was_served(sql: Any, minute: float, seen: list[tuple[str, list[float]]]) -> None:
-    moment = minutes(minute).isoformat()
-    assert sql(f"SELECT entity_id, vector FROM embeddings_as_of('job', TIMESTAMP '{moment}') ORDER BY 1") == seen
+def test_as_of_shows_what_was_served(sql: Any) -> None:
+    """j1 is served from minute 1, changed at 3; j2 is served from 2 and deleted at 4; j3 was never served."""
+    moments = (0, 1, 2.5, 3, 10)
+    as_of = "SELECT {} AS minute, entity_id, vector FROM embeddings_as_of('job', TIMESTAMP '{}')"
+    query = " UNION ALL ".join(as_of.format(minute, minutes(minute).isoformat()) for minute in moments)
+    rows = [(float(minute), entity_id, vector) for minute, entity_id, vector in sql(f"{query} ORDER BY 1, 2")]
+    assert rows == [
+        (1.0, "j1", [1.0, 0.0]),
+        (2.5, "j1", [1.0, 0.0]),
+        (2.5, "j2", [0.0, 2.0]),
+        (3.0, "j1", [3.0, 4.0]),
+        (3.0, "j2", [0.0, 2.0]),
+        (10.0, "j1", [3.0, 4.0]),
+    ]
 
 
 @pytest.mark.spark
@@ -149,23 +150,22 @@ def test_the_tables_are_there_by_name_and_new_rows_are_seen(sql: Any, root: Path
 
 
 @pytest.mark.spark
-def test_the_alias_current_chooses_the_version(spark: SparkSession, sql: Any, tmp_path: Path, root: Path) -> None:
-    other = empty(tmp_path)
+def test_the_alias_current_chooses_the_version(spark: SparkSession, tmp_path: Path) -> None:
+    root, session = empty(tmp_path), spark.newSession()
     for version in ("m1", "m2"):
-        write(other, "embedding_store", {"input_hash": "h", "model_version": version} | float32(1))
+        write(root, "embedding_store", {"input_hash": "h", "model_version": version} | float32(1))
         pointer = {"entity_id": "j1", "position": "1", "input_hash": "h", "model_version": version}
-        write(other, "embedding_current", pointer)
-        write(other, "embedding_history", pointer | {"available_at": minutes(1)})
-    write(other, "model_versions", {"model_version": "m1", "alias": "current"})
-    write(other, "model_versions", {"model_version": "m2", "alias": "current", "valid_from": minutes(60)})
-    try:
-        install_sql(spark, other)
-        assert sql("SELECT model_version FROM embeddings") == [("m2",)]
-        served = "SELECT model_version FROM embeddings_as_of('job', TIMESTAMP '{}')"
-        assert sql(served.format(minutes(30).isoformat())) == [("m1",)]
-        assert sql(served.format(minutes(90).isoformat())) == [("m2",)]
-    finally:
-        install_sql(spark, root)  # again: installing twice is what every session does
+        write(root, "embedding_current", pointer)
+        write(root, "embedding_history", pointer | {"available_at": minutes(1)})
+    write(root, "model_versions", {"model_version": "m1", "alias": "current"})
+    write(root, "model_versions", {"model_version": "m2", "alias": "current", "valid_from": minutes(60)})
+    install_sql(session, root)
+    rows = session.sql(
+        f"""SELECT 'now', model_version FROM embeddings
+        UNION ALL SELECT 'before', model_version FROM embeddings_as_of('job', TIMESTAMP '{minutes(30).isoformat()}')
+        UNION ALL SELECT 'after', model_version FROM embeddings_as_of('job', TIMESTAMP '{minutes(90).isoformat()}')"""
+    ).collect()
+    assert [tuple(row) for row in rows] == [("now", "m2"), ("before", "m1"), ("after", "m2")]
 
 
 @pytest.mark.spark

@@ -1,36 +1,42 @@
-"""Stored bytes to array<float> in plain Spark SQL: bit arithmetic, exact for every bit pattern.
+"""Stored bytes to array<float> in plain Spark SQL: arithmetic on bytes, exact for every bit pattern.
 
-Spark has no cast from BINARY to FLOAT. Two passes over the vector: `conv` reads the bytes of one number, in the order
-in which they lie, as one integer n = b0 b1 b2 b3 (bfloat16: 0 0 b0 b1, which is the same number as float32). Of it,
-sign and exponent are the nine bits b3 and the top of b2, the mantissa is the rest of b2, then b1, then b0. A table of
-the 512 signed powers of two beats pow(2, exponent - 150), which Spark computes by StrictMath: 0.5 against 1.0 us a
-number on a loaded core. All products are exact in double, and so is the cast to float.
+Spark has no cast from BINARY to FLOAT. Latin-1 turns the bytes into as many characters, `ascii` turns those into
+numbers 0 to 255, and the lambda over a one-element array binds them to `b`, so that they are computed once per vector.
+Of the number that ends at byte i, sign and exponent are the nine bits of b[i] and the top of b[i - 1]: an index into a
+table of signed powers of two. The table is null where the exponent is 0 or 255, and the rare cases follow. Every
+product is exact in double, and so is the cast to float. Measured on a loaded core at width 384: 470 us a vector,
+against 700 with `conv` and `hex` for the bytes and more with `pow` for the power.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-_EXPONENT_MASK: Final = 0x807F  # the exponent's eight bits where they lie in n
-_POWERS: Final = ",".join(f"{'-' if s > 255 else ''}{2.0 ** max((s & 255) - 150, -149)!r}D" for s in range(512))
-_POWER: Final = f"array({_POWERS})[int(shiftleft(n & 255, 1) | (shiftright(n, 15) & 1))]"
-_MANTISSA: Final = "(shiftleft(n & 32512, 8) | (shiftright(n, 8) & 65280) | shiftright(n, 24))"
-_SIGN: Final = "if(n & 128 = 0, 1D, -1D)"
-_FLOAT: Final = f"""CASE
-        WHEN n & {_EXPONENT_MASK} NOT IN (0, {_EXPONENT_MASK}) THEN {_POWER} * ({_MANTISSA} | 8388608)
-        WHEN n & {_EXPONENT_MASK} = 0 THEN {_SIGN} * {_MANTISSA} * {2.0**-149!r}D
-        WHEN {_MANTISSA} = 0 THEN {_SIGN} * double('Infinity')
-        ELSE double('NaN') END"""
+_MAGNITUDES: Final = ["NULL" if exponent in (0, 255) else f"{2.0 ** (exponent - 150)!r}D" for exponent in range(256)]
+_POWERS: Final = ",".join(sign + power if power != "NULL" else power for sign in ("", "-") for power in _MAGNITUDES)
+_POWER: Final = f"array({_POWERS})[shiftleft(b[i], 1) | shiftright(b[i - 1], 7)]"
+_SIGN: Final = "if(b[i] < 128, 1D, -1D)"
+_LOW_BYTES: Final = {4: "(shiftleft(b[i - 2], 8) | b[i - 3])", 2: "0"}  # bfloat16 is the upper half of a float32
 
 
 def decoded(vector: str, dtype: str, dim: str) -> str:
-    """Write the SQL expression of array<float> for columns of that name; null where the vector is null.
+    """Write the SQL expression of array<float> for columns of that name; null where they are null.
 
     vector: BINARY, little-endian. dtype: float32 or bfloat16. dim: INT, at least 1.
     """
-    width = f"if({dtype} = 'bfloat16', 2, 4)"
-    numbers = (
-        f"transform(sequence(1, {dim} * {width}, {width}), "
-        f"i -> bigint(conv(hex(substring({vector}, i, {width})), 16, 10)))"
-    )
-    return f"transform({numbers}, n -> float({_FLOAT}))"
+    return f"CASE {dtype} WHEN 'bfloat16' THEN {_numbers(vector, dim, 2)} ELSE {_numbers(vector, dim, 4)} END"
+
+
+def _numbers(vector: str, dim: str, width_bytes: int) -> str:
+    list_of_bytes = f"transform(split(decode({vector}, 'ISO-8859-1'), ''), c -> ascii(c))"
+    ends = f"sequence({width_bytes - 1}, {dim} * {width_bytes} - 1, {width_bytes})"
+    return f"transform(array({list_of_bytes}), b -> transform({ends}, i -> {_number(width_bytes)}))[0]"
+
+
+def _number(width_bytes: int) -> str:
+    low = _LOW_BYTES[width_bytes]
+    mantissa = f"(shiftleft(b[i - 1] & 127, 16) | {low})"
+    return f"""float(coalesce({_POWER} * (shiftleft(b[i - 1] | 128, 16) | {low}), CASE
+        WHEN b[i] & 127 = 0 THEN {_SIGN} * {mantissa} * {2.0**-149!r}D
+        WHEN {mantissa} = 0 THEN {_SIGN} * double('Infinity')
+        ELSE double('NaN') END))"""

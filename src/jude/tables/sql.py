@@ -7,7 +7,7 @@ Everything is plain Spark SQL text, so that spark-sql, a notebook and Databricks
 - `embeddings_history`: every pointer with its four clocks and its vector; null vector for a delete
 - `quarantine_open`: records whose latest attempt left them in quarantine, with `attempts`
 - `embeddings_as_of(entity_type, ts)`: what the version that was current at `ts` had put online by then (inclusive)
-- `cosine(a, b)`, `dot(a, b)` over array<float>; Spark takes no SQL function inside ORDER BY: select it, order by its alias
+- `cosine(a, b)`, `dot(a, b)` over array<float>; ORDER BY takes no SQL function in Spark: order by its alias
 
 Decoding stands inside the views: a SQL function with a lambda cannot take another function's result.
 """
