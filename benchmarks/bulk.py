@@ -30,7 +30,8 @@ def events_per_second(shared: Path, *, events: int = EVENTS_PER_COPY, repeats: i
         say(
             f"  bulk {repeat + 1}: {result['events']:,} events in {result['batches']} batches, {job_seconds:.2f} s = "
             f"{rates[-1]:,.0f} events/s ({with_start[-1]:,.0f} with Spark's start of "
-            f"{result['spark_start_seconds']:.1f} s); {result['inferences']:,} inferences; {load()}"
+            f"{result['spark_start_seconds']:.1f} s); {result['inferences']:,} inferences, "
+            f"{result['cpu_seconds']:.1f} CPU s of all processes; {load()}"
         )
         say(profile(result))
     return {
@@ -59,10 +60,11 @@ def _sized(base: list[dict[str, object]], copies: int) -> Result:
         tables, online = disk_bytes(folder / "tables"), disk_bytes(folder) - written
     peak = result["peak_mib"]
     say(
-        f"  {copies} x: {result['events']:,} events, {result['inferences']:,} inferences, {result['batches']} batches in "
-        f"{result['stream_seconds']:.1f} s; disk: changes {written / MIB:,.0f} MiB, tables {tables / MIB:,.0f} MiB, "
-        f"with online store and checkpoint {online / MIB:,.0f} MiB; {load()}"
+        f"  {copies} x: {result['events']:,} events, {result['inferences']:,} inferences, {result['batches']} batches "
+        f"in {result['stream_seconds']:.1f} s ({result['cpu_seconds']:.1f} CPU s); {load()}"
     )
+    say(f"    disk: changes {written / MIB:,.0f} MiB, tables {tables / MIB:,.0f} MiB, "
+        f"with online store and checkpoint {online / MIB:,.0f} MiB")  # fmt: skip
     say(f"    peak memory: Python {peak['python']:,.0f} MiB, JVM {peak['jvm']:,.0f} MiB, "
         f"Python workers {peak['workers']:,.0f} MiB")  # fmt: skip
     for at, memory in result["memory_by_quarter"]:

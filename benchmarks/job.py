@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -18,7 +19,7 @@ from typing import Any, Final
 import orjson
 
 from benchmarks.machine import Progress
-from benchmarks.processes import MemoryWatch, memory
+from benchmarks.processes import MemoryWatch, cpu_seconds, memory
 from benchmarks.streams import PROJECT
 from jude.settings import Settings, load_settings
 from jude.stream.micro_batch import Applied
@@ -33,6 +34,16 @@ def spawn(folder: Path, overrides: Mapping[str, object], events: int = 0) -> Res
 
     Raises CalledProcessError when the job failed; its log is on stderr.
     """
+    result = folder / "result.json"
+    command = [sys.executable, "-m", "benchmarks.job", str(CONF), str(result), "--events", str(events)]
+    for override in overrides_of(folder, overrides):
+        command += ["--set", override]
+    subprocess.run(command, cwd=PROJECT, check=True)
+    return dict(orjson.loads(result.read_bytes()))
+
+
+def overrides_of(folder: Path, overrides: Mapping[str, object]) -> list[str]:
+    """The settings of a job that keeps everything under one folder."""
     places = {
         "source.path": folder / "changes",
         "stream.checkpoint": folder / "checkpoint",
@@ -40,11 +51,7 @@ def spawn(folder: Path, overrides: Mapping[str, object], events: int = 0) -> Res
         "online.path": folder / "online.sqlite",
         "log.level": "WARNING",
     }
-    sets = [part for key, value in {**places, **overrides}.items() for part in ("--set", f"{key}={value}")]
-    result = folder / "result.json"
-    command = [sys.executable, "-m", "benchmarks.job", str(CONF), str(result), "--events", str(events), *sets]
-    subprocess.run(command, cwd=PROJECT, check=True)
-    return dict(orjson.loads(result.read_bytes()))
+    return ["stream.trigger=available_now", *(f"{key}={value}" for key, value in {**places, **overrides}.items())]
 
 
 def run(settings: Settings, events: int) -> Result:
@@ -64,6 +71,7 @@ def run(settings: Settings, events: int) -> Result:
         spark.range(1).count()  # started means able to run a query
         spark.conf.set("spark.sql.streaming.numRecentProgressUpdates", str(_KEPT_PROGRESS))
         moments.append(clock())
+        cpu_before = cpu_seconds()
         pipeline = open_pipeline(settings, spark)
         moments.append(clock())
         try:
@@ -73,13 +81,14 @@ def run(settings: Settings, events: int) -> Result:
         finally:
             pipeline.online.close()
         moments.append(clock())
+        cpu = cpu_seconds() - cpu_before
         triggers = [dict(progress.durationMs) for progress in query.recentProgress if progress.numInputRows > 0]
-    spark.stop()
-    start, opening, streaming = (later - earlier for earlier, later in zip(moments, moments[1:], strict=False))
+    start, opening, streaming = (later - earlier for earlier, later in pairwise(moments))
     return {
         "spark_start_seconds": start,
         "open_seconds": opening,
         "stream_seconds": streaming,
+        "cpu_seconds": cpu,  # of all processes, from Spark being up to the last commit
         "triggers_ms": triggers,
         "peak_mib": {name: getattr(watch.peak, name) for name in watch.peak.__slots__},
         **follower.as_result(),
@@ -137,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--events", type=int, default=0, help="how many are expected, for the progress only")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     given = parser.parse_args(argv)
-    settings = load_settings(given.conf, ["stream.trigger=available_now", *given.overrides])
+    settings = load_settings(given.conf, given.overrides)
     given.result.write_bytes(orjson.dumps(run(settings, given.events)))
 
 

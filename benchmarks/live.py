@@ -98,12 +98,15 @@ def _long_rows(shared: Path) -> list[dict[str, Any]]:
 
 
 def write_changes(rows: Sequence[dict[str, Any]], folder: Path, entities: int, changes: int) -> None:
-    """Write updates of random seeded entities: each gives its entity a new text, the dearest case."""
+    """Write updates of random seeded entities: each gives its entity a new text, the dearest case.
+
+    `changes`: a multiple of 20; the keys of one batch differ, so that none overtakes another.
+    """
     folder.mkdir(parents=True)
     chance = random.Random(7)
     lines = []
-    for number in range(changes):
-        key = entity_id(chance.randrange(entities))
+    keys = (k for _ in range(0, changes, CHANGES) for k in chance.sample(range(entities), CHANGES))
+    for number, key in enumerate(map(entity_id, keys)):
         row = rows[number % len(rows)]
         after = {**row, "id": key, "headline": f"{row['headline']} {number}"}
         lines.append(orjson.dumps(_record(key, after, number + 1)))

@@ -29,7 +29,7 @@ _OVERRIDES: Final = {"encoder.kind": MODEL, "encoder.width": "null"}
 
 
 def throughput_share(shared: Path, *, texts: int = 500, repeats: int = 2) -> dict[str, float]:
-    """Job, bare loop, job, bare loop, ...: medians of texts per second. Both exclude Spark's start and loading a model."""
+    """Job, bare loop, job, bare loop, ...: medians of texts per second, without Spark's start and loading the model."""
     records = one_change_per_text(base_records(shared), texts)
     job_rates, bare_rates = [], []
     for _ in range(repeats):
@@ -39,9 +39,9 @@ def throughput_share(shared: Path, *, texts: int = 500, repeats: int = 2) -> dic
             result = spawn(folder, _OVERRIDES, len(records))
             job_rates.append(result["inferences"] / result["stream_seconds"])
             say(
-                f"  job:  {result['inferences']} texts, {result['tokens']:,} tokens in {result['stream_seconds']:.1f} s = "
-                f"{job_rates[-1]:.1f} texts/s (Spark's start {result['spark_start_seconds']:.1f} s and opening tables "
-                f"and model {result['open_seconds']:.1f} s not counted); {load()}"
+                f"  job:  {result['inferences']} texts, {result['tokens']:,} tokens in "
+                f"{result['stream_seconds']:.1f} s = {job_rates[-1]:.1f} texts/s; {load()}\n    not counted: Spark's start "
+                f"{result['spark_start_seconds']:.1f} s, opening tables and model {result['open_seconds']:.1f} s"
             )
             say(profile(result))
             bare = _spawn_bare(folder)

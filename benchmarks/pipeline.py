@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import bulk, live, model_share
 from benchmarks.machine import describe, load, say
 from benchmarks.streams import SHARED
+from benchmarks.synthesis import EVENTS_PER_COPY
 
 STEPS = ("bulk", "scale", "model", "live")
 
@@ -43,7 +44,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__.split("\n")[0])
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"{', '.join(STEPS)}; all if none is named")
     parser.add_argument("--shared", type=Path, default=SHARED, help="folder of the histories (default: %(default)s)")
-    parser.add_argument("--events", type=int, default=bulk.EVENTS_PER_COPY, help="bulk, scale: events of one copy")
+    parser.add_argument("--events", type=int, default=EVENTS_PER_COPY, help="bulk, scale: events of one copy")
     parser.add_argument("--repeats", type=int, default=3, help="bulk: fresh processes (default: 3)")
     parser.add_argument("--scale", type=int, default=100, help="scale: copies; the key says so (default: 100)")
     parser.add_argument("--texts", type=int, default=500, help="model: distinct texts (default: 500)")

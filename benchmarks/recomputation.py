@@ -17,8 +17,9 @@ from typing import Any, Final, TypeAlias
 
 PLACEHOLDER: Final = "__debezium_unavailable_value"
 Text: TypeAlias = tuple[Any, ...]
-_BLOCKS: Final = frozenset("br div h1 h2 h3 h4 h5 h6 hr li ol p section table tbody td th thead tr ul".split())
-_INLINE: Final = frozenset("a b em i span strong u".split())
+_BLOCKS: Final = frozenset(("br", "div", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "section", "table",
+                            "tbody", "td", "th", "thead", "tr", "ul"))  # fmt: skip
+_INLINE: Final = frozenset(("a", "b", "em", "i", "span", "strong", "u"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class SlowTexts:
         row = self._rows[key] = self._restored(key, record)
         last = self._live.get(key)
         text, plain = self._text(row, _without_markup), self._text(row, str)
-        seen = Seen(key, text, last and last.text, plain, last and last.plain)
+        seen = Seen(key, text, last.text if last else None, plain, last.plain if last else None)
         self._live[key] = seen
         return seen
 

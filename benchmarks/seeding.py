@@ -50,12 +50,13 @@ class _Seeds:
             "columns_hash": [f"{entity.render_version}:" + ".".join([d[:16]] * fields) for d in digests],
             "text": [f"Headline: seeded {i}" for i in self.ids],
             "vector": [row.tobytes() for row in vectors.astype("<f4")],
-        } | dict.fromkeys(("entity_type",), ENTITY) | self._constants(version)
+            **self._constants(version),
+        }
 
     def _constants(self, version: str) -> dict[str, Any]:
         return {
-            "model_version": version, "status": "live", "position": _POSITION, "text_position": _POSITION,
-            "topic": TOPIC, "partition": 0, "offset": 0, "op": "c", "origin": "stream", "dtype": self.pipeline.dtype,
+            "entity_type": ENTITY, "model_version": version, "status": "live", "position": _POSITION,
+            "text_position": _POSITION, "topic": TOPIC, "partition": 0, "offset": 0, "op": "c", "origin": "stream", "dtype": self.pipeline.dtype,
             "dim": self.pipeline.width, "n_tokens": 2, "truncated": False, "writer_query": "seed",
             "writer_batch": self.number, "fields": None, "quarantined_position": None,
             **dict.fromkeys(("source_ts", "ingested_at", "embedded_at", "available_at"), _THEN),

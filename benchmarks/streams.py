@@ -45,9 +45,7 @@ STREAMS: Final = (
         set_columns=("locations",),
     ),
     Stream("members", "stream_member_profiles", debezium_recorder.members, ("headline", "experience")),
-    Stream(
-        "tts", "stream_tts_positions", debezium_recorder.tts, ("title", "organisation", "location", "description")
-    ),
+    Stream("tts", "stream_tts_positions", debezium_recorder.tts, ("title", "organisation", "location", "description")),
     Stream(
         "companies",
         "stream_remote_companies",

@@ -1,4 +1,4 @@
-"""Any number of change events out of the real streams, by new keys: every copy is the same history of other entities."""
+"""Any number of changes out of the real streams, by new keys: every copy is the same history of other entities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMED_BY: Final = {"jude.public.members": "headline", "jude.public.jobs": "titl
 
 
 def base_records(shared: Path, events: int = EVENTS_PER_COPY) -> list[Record]:
-    """Real members and TTS postings, mixed evenly, cut at `events` records; the shipped sample where they are absent."""
+    """Real members and TTS postings, mixed evenly, cut at `events`; the shipped sample where they are absent."""
     folders = ("stream_member_profiles", "stream_tts_positions")
     if all((shared / folder).is_dir() for folder in folders):
         streams = [list(debezium_recorder.members(shared)), list(debezium_recorder.tts(shared))]
