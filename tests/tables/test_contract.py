@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from deltalake import DeltaTable
 
 from jude.errors import CommitConflictError, TerminalTableError
 from jude.planning.rows import KNOWN
@@ -60,7 +63,7 @@ def test_known_state_has_the_planners_schema_and_only_the_keys_that_exist(tables
     assert tables.known_state("m1", []).num_rows == 0
 
 
-def test_available_at_is_kept_as_long_as_the_text_is(tables: Tables):
+def test_available_at_is_kept_as_long_as_the_text_is(tables: Tables, root: Path):
     rows = ("same", "other", "again")
     tables.merge_current(pointers(*(pointer(i, "p1", available_at=at(5)) for i in rows)), batch(0))
     moved = [
@@ -69,39 +72,17 @@ def test_available_at_is_kept_as_long_as_the_text_is(tables: Tables):
         pointer("again", "p2", text_position="p1", available_at=at(8), source_ts=at(9)),
     ]
     tables.merge_current(pointers(*moved), batch(1))
-    assert clocks(tables) == {"same": (at(9), at(5)), "other": (at(9), None), "again": (at(9), at(8))}
+    clocks = {r["entity_id"]: (r["source_ts"], r["available_at"]) for r in rows_of(root, "embedding_current")}
+    assert clocks == {"same": (at(9), at(5)), "other": (at(9), None), "again": (at(9), at(8))}
 
 
-def clocks(tables: Tables) -> dict:
-    from jude.tables.native import NativeTables
-
-    found = read_all(tables, "embedding_current") if isinstance(tables, NativeTables) else spark_rows(tables)
-    return {r["entity_id"]: (r["source_ts"], r["available_at"]) for r in found}
-
-
-def read_all(tables, name: str) -> list[dict]:
-    from deltalake import DeltaTable
-
-    from jude.tables.spec import TABLES
-
-    return DeltaTable(tables._storage.where(TABLES[name])).to_pyarrow_table().to_pylist()
-
-
-def spark_rows(tables, name: str = "embedding_current") -> list[dict]:
-    from jude.tables.spec import TABLES
-
-    return tables.read(TABLES[name]).toArrow().to_pylist()
-
-
-def rows_of(tables, name: str) -> list[dict]:
-    return spark_rows(tables, name) if hasattr(tables, "read") else read_all(tables, name)
+def rows_of(root: Path, table: str) -> list[dict]:
+    return DeltaTable(root / table).to_pyarrow_table().to_pylist()
 
 
 def test_offsets_only_move_forward_within_a_partition(tables: Tables):
     tables.merge_current(pointers(pointer("j1", "p1", offset=50), pointer("j2", "p1", offset=50)), batch(0))
-    tables.merge_current(
-        pointers(pointer("j1", "p2", offset=7), pointer("j2", "p2", offset=7, partition=3)), batch(1)
-    )
+    tables.merge_current(pointers(pointer("j1", "p2", offset=7), pointer("j2", "p2", offset=7, partition=3)), batch(1))
     assert known(tables, "j1", "j2") == {"j1": ("p2", 50), "j2": ("p2", 7)}
 
 
@@ -137,19 +118,17 @@ def test_a_deleted_key_stays_as_a_row_and_a_late_upsert_does_not_bring_it_back(t
     assert tables.live_keys("m1", "member") == []
 
 
-def test_a_merge_that_changes_nothing_makes_no_new_row(tables: Tables):
+def test_a_merge_that_changes_nothing_makes_no_new_row(tables: Tables, root: Path):
     tables.merge_current(pointers(pointer("j1", "p1")), batch(0))
     tables.merge_current(pointers(pointer("j1", "p1")), batch(0))
     tables.merge_current(pointers(), batch(1))
-    assert len(rows_of(tables, "embedding_current")) == 1
+    assert len(rows_of(root, "embedding_current")) == 1
 
 
 def test_a_thousand_keys_of_several_types_and_versions_in_one_merge(tables: Tables):
     kinds = [("job", "m1"), ("member", "m1"), ("job", "m2"), ("resume", "m2")]
     rows = [
-        pointer(f"k{i}", "p1", entity_type=kind, model_version=version)
-        for i in range(250)
-        for kind, version in kinds
+        pointer(f"k{i}", "p1", entity_type=kind, model_version=version) for i in range(250) for kind, version in kinds
     ]
     tables.merge_current(pointers(*rows), batch(0))
     tables.merge_current(pointers(*({**r, "position": "p2"} for r in rows if r["entity_type"] == "job")), batch(1))
@@ -171,76 +150,80 @@ def test_one_key_twice_in_a_merge_is_refused(tables: Tables):
         tables.merge_current(pointers(pointer("j1", "p1"), pointer("j1", "p2")), batch(0))
 
 
-def test_a_row_that_the_table_refuses_is_told_and_nothing_is_written(tables: Tables):
+def test_a_row_that_the_table_refuses_is_told_and_nothing_is_written(tables: Tables, root: Path):
     with pytest.raises(TerminalTableError, match="status must be one of"):
         tables.merge_current(pointers(pointer("j1", "p1", status="zombie")), batch(0))
     with pytest.raises(TerminalTableError, match="position must not be null"):
         tables.append("text_history", texts(text("j1", None)), batch(0))
     with pytest.raises(TerminalTableError, match="no column mood"):
         tables.append("text_history", texts(text("j1", "p1")).append_column("mood", [["good"]]), batch(0))
-    assert rows_of(tables, "text_history") == []
+    assert rows_of(root, "text_history") == []
 
 
 # -- appends ----------------------------------------------------------------------------------------------------
 
 
-def test_a_replayed_append_adds_nothing(open_tables: OpenTables):
+def test_a_replayed_append_adds_nothing(open_tables: OpenTables, root: Path):
     open_tables().append("text_history", texts(text("j1", "p1"), text("j2", "p1")), batch(0))
     again = open_tables()
     again.append("text_history", texts(text("j1", "p1"), text("j2", "p1")), batch(0))
     again.append("text_history", texts(text("j1", "p1"), text("j2", "p1")), batch(0))
-    assert ids_and_positions(again) == [("j1", "p1"), ("j2", "p1")]
+    assert ids_and_positions(root) == [("j1", "p1"), ("j2", "p1")]
 
 
-def test_a_replay_adds_just_the_rows_that_are_missing(open_tables: OpenTables):
+def test_a_replay_adds_just_the_rows_that_are_missing(open_tables: OpenTables, root: Path):
     open_tables().append("text_history", texts(text("j1", "p1")), batch(7))
     tables = open_tables()
     tables.append("text_history", texts(text("j1", "p1"), text("j1", "p2"), text("j2", "p1")), batch(7))
-    assert ids_and_positions(tables) == [("j1", "p1"), ("j1", "p2"), ("j2", "p1")]
+    assert ids_and_positions(root) == [("j1", "p1"), ("j1", "p2"), ("j2", "p1")]
 
 
-def test_the_first_write_of_a_new_stream_anti_joins_for_a_lost_checkpoint_starts_at_batch_0(open_tables: OpenTables):
+def test_the_first_write_of_a_new_stream_anti_joins_for_a_lost_checkpoint_starts_at_batch_0(
+    open_tables: OpenTables, root: Path
+):
     first = open_tables()
     first.append("text_history", texts(text("j1", "p1")), batch(0))
     first.append("text_history", texts(text("j1", "p2")), batch(1))
     second = open_tables()
     second.append("text_history", texts(text("j1", "p1"), text("j1", "p2"), text("j1", "p3")), batch(0, "s2"))
-    assert ids_and_positions(second) == [("j1", "p1"), ("j1", "p2"), ("j1", "p3")]
+    assert ids_and_positions(root) == [("j1", "p1"), ("j1", "p2"), ("j1", "p3")]
 
 
-def test_later_batches_are_appended_without_a_look(tables: Tables):
+def test_later_batches_are_appended_without_a_look(tables: Tables, root: Path):
     tables.append("text_history", texts(text("j1", "p1")), batch(0))
     tables.append("text_history", texts(text("j1", "p1")), batch(1))
-    assert ids_and_positions(tables) == [("j1", "p1"), ("j1", "p1")], "blind: the plan decides what is new"
+    assert ids_and_positions(root) == [("j1", "p1"), ("j1", "p1")], "blind: the plan decides what is new"
 
 
-def test_no_rows_make_no_commit(tables: Tables):
+def test_no_rows_make_no_commit(tables: Tables, root: Path):
     tables.append("text_history", texts(), batch(0))
     tables.append("text_history", texts(text("j1", "p1")), batch(0))
-    assert ids_and_positions(tables) == [("j1", "p1")]
+    assert ids_and_positions(root) == [("j1", "p1")]
 
 
-def ids_and_positions(tables) -> list[tuple[str, str]]:
-    return sorted((r["entity_id"], r["position"]) for r in rows_of(tables, "text_history"))
+def ids_and_positions(root: Path) -> list[tuple[str, str]]:
+    return sorted((r["entity_id"], r["position"]) for r in rows_of(root, "text_history"))
 
 
-def test_every_history_table_anti_joins_on_its_own_key(open_tables: OpenTables):
+def test_every_history_table_anti_joins_on_its_own_key(open_tables: OpenTables, root: Path):
     tables = open_tables()
-    tables.append("embedding_history", histories(history("j1", "p1"), history("j1", "p1", model_version="m2")), batch(0))
+    tables.append(
+        "embedding_history", histories(history("j1", "p1"), history("j1", "p1", model_version="m2")), batch(0)
+    )
     again = open_tables()
     again.append("embedding_history", histories(history("j1", "p1", model_version="m3"), history("j1", "p1")), batch(0))
-    found = sorted((r["entity_id"], r["model_version"]) for r in rows_of(again, "embedding_history"))
+    found = sorted((r["entity_id"], r["model_version"]) for r in rows_of(root, "embedding_history"))
     assert found == [("j1", "m1"), ("j1", "m2"), ("j1", "m3")]
 
 
-def test_a_ledger_row_with_maps_is_kept_once(open_tables: OpenTables):
+def test_a_ledger_row_with_maps_is_kept_once(open_tables: OpenTables, root: Path):
     import pyarrow as pa
 
     row = {c.name: 1 for c in LEDGER.columns} | {"writer_query": "s1", "model_version": "m1", "entity_type": ""}
     row |= {"started_at": at(0), "seconds": [("plan", 0.5)], "freshness": [(10, 3)]}
     for tables in (open_tables(), open_tables()):
         tables.append("ledger", pa.Table.from_pylist([row], schema=LEDGER.schema), batch(1))
-    [kept] = rows_of(tables, "ledger")
+    [kept] = rows_of(root, "ledger")
     assert (dict(kept["seconds"]), dict(kept["freshness"]), kept["started_at"]) == ({"plan": 0.5}, {10: 3}, at(0))
 
 
@@ -265,11 +248,11 @@ def test_stored_sees_what_another_process_appended(open_tables: OpenTables):
     assert reader.stored("m1", ["a"])["input_hash"].to_pylist() == ["a"]
 
 
-def test_a_replayed_store_append_keeps_one_vector_per_input(open_tables: OpenTables):
+def test_a_replayed_store_append_keeps_one_vector_per_input(open_tables: OpenTables, root: Path):
     open_tables().append("embedding_store", vectors(vector("a")), batch(0))
     tables = open_tables()
     tables.append("embedding_store", vectors(vector("a"), vector("b")), batch(0))
-    assert sorted(r["input_hash"] for r in rows_of(tables, "embedding_store")) == ["a", "b"]
+    assert sorted(r["input_hash"] for r in rows_of(root, "embedding_store")) == ["a", "b"]
 
 
 def test_vectors_of_another_width_are_refused(tables: Tables):
@@ -323,9 +306,9 @@ def test_other_keys_of_the_same_buckets_do_not_disturb(open_tables: OpenTables):
     assert len(mine.live_keys("m1", "job")) == 40
 
 
-def test_two_streams_append_side_by_side(open_tables: OpenTables):
+def test_two_streams_append_side_by_side(open_tables: OpenTables, root: Path):
     one, two = open_tables(), open_tables()
     for number in range(3):
         one.append("text_history", texts(text("j1", f"p{number}")), batch(number, "one"))
         two.append("text_history", texts(text("j2", f"p{number}")), batch(number, "two"))
-    assert ids_and_positions(one) == [(j, f"p{n}") for j in ("j1", "j2") for n in range(3)]
+    assert ids_and_positions(root) == [(j, f"p{n}") for j in ("j1", "j2") for n in range(3)]

@@ -78,7 +78,7 @@ def test_an_older_table_is_migrated_step_by_step_once(root: Path, monkeypatch: p
 
 def test_a_newer_table_is_refused_by_ensure_and_by_a_writer(root: Path):
     handle(root).alter.set_table_properties({"jude.schema_version": "99"}, raise_if_not_exists=False)
-    with pytest.raises(TerminalTableError, match="schema version 99.*upgrade JUDE"):
+    with pytest.raises(TerminalTableError, match=r"schema version 99.*upgrade JUDE"):
         open_native(root).ensure()
     with pytest.raises(TerminalTableError, match="upgrade JUDE"):
         open_native(root).append("text_history", texts(text("j1", "p1")), batch(0))
@@ -111,7 +111,7 @@ def test_a_missing_column_a_wrong_type_and_wrong_partitions_are_refused(root: Pa
 
 def test_a_table_with_features_that_a_writer_would_misread_is_refused(root: Path):
     handle(root).alter.add_feature(TableFeatures.DeletionVectors, allow_protocol_versions_increase=True)
-    with pytest.raises(TerminalTableError, match="deletionVectors.*DROP FEATURE"):
+    with pytest.raises(TerminalTableError, match=r"deletionVectors.*DROP FEATURE"):
         open_native(root).ensure()
     with pytest.raises(TerminalTableError, match="deletionVectors"):
         open_native(root).append("text_history", texts(text("j1", "p1")), batch(0))

@@ -72,7 +72,7 @@ class SparkTables:
             raise TerminalTableError("SparkTables needs either tables.root (a path) or tables.schema (a catalog).")
         self._spark, self._buckets = spark, require_power_of_two(buckets)
         self._quick = quick_session(spark)
-        # Two Spark reads took longer than the whole of the rest but the MERGE; the log and Arrow need some milliseconds.
+        # Two look-ups by Spark took longer than four appends; the log and Arrow need some milliseconds.
         local = root is not None and "://" not in root.removeprefix("file://")
         self._reader = NativeTables(str(root), buckets) if local and read_natively else None
         self._root, self._schema = root and root.removeprefix("file://").rstrip("/"), schema

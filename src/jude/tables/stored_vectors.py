@@ -120,6 +120,7 @@ def _rows_in(files_at: pa_fs.FileSystem, file: DataFile, input_hashes: Sequence[
         parquet = pq.ParquetFile(source, coerce_int96_timestamp_unit="us")
         for group in range(parquet.num_row_groups):
             hashes = parquet.read_row_group(group, columns=["input_hash"])["input_hash"]
+            hashes = hashes.cast(pa.string())  # delta-rs leaves string_view behind when it rewrites a file
             inside = pc.is_in(hashes, value_set=wanted)
             if pc.any(inside).as_py():
                 rows = as_schema(parquet.read_row_group(group), STORED_SCHEMA)
