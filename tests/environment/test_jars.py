@@ -81,8 +81,7 @@ def test_java_reads_the_key_store(tmp_path: Path) -> None:
     certificate = ssl.PEM_cert_to_DER_cert(setup_spark.PEM_START + block + setup_spark.PEM_END)
     store = tmp_path / "trusted.jks"
     store.write_bytes(setup_spark.java_key_store([certificate], "changeit"))
-    listed = subprocess.run(
-        [str(keytool), "-list", "-keystore", str(store), "-storepass", "changeit"], capture_output=True, text=True
-    )
+    command = [str(keytool), "-list", "-keystore", str(store), "-storepass", "changeit"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
     fingerprint = hashlib.sha256(certificate).digest()
     assert ":".join(f"{byte:02X}" for byte in fingerprint) in listed.stdout
