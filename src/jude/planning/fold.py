@@ -31,7 +31,7 @@ def _apply(event: Event, states: States, entities: Entities) -> None:
     if event.op == "tombstone":
         _apply_tombstone(event, state)
     elif event.error_class is not None and event.position is None:
-        event.reason = Reason.QUARANTINED
+        _block_unplaced(event, state)
     elif state is not None and (event.position or "") <= state.position:
         event.reason, event.error_class, event.error = Reason.STALE, None, None
         _claim_tombstone(event, state)
@@ -46,8 +46,7 @@ def _apply(event: Event, states: States, entities: Entities) -> None:
 
 def _apply_tombstone(event: Event, state: KeyState | None) -> None:
     """A tombstone that stands alone deletes a live key, if the broker wrote it after what is stored."""
-    same_log = state is not None and (state.topic, state.partition) == (event.topic, event.partition)
-    if state is None or state.status != "live" or not same_log or event.offset <= (state.offset or 0):
+    if state is None or state.status != "live" or not _same_log(event, state) or event.offset <= (state.offset or 0):
         event.reason = Reason.STALE
         return
     event.position = tombstone_position(state.position, event.offset)
@@ -56,10 +55,26 @@ def _apply_tombstone(event: Event, state: KeyState | None) -> None:
 
 def _claim_tombstone(event: Event, state: KeyState) -> None:
     """A redelivered delete of a key that lives again brings its tombstone along: that one must not delete the key."""
-    same_log = (state.topic, state.partition) == (event.topic, event.partition)
-    if event.op == "d" and same_log and event.offset >= (state.offset or 0):
+    if event.op == "d" and _same_log(event, state) and event.offset >= (state.offset or 0):
         state.offset = event.offset + 1
         state.moved = True
+
+
+def _same_log(event: Event, state: KeyState) -> bool:
+    """Whether the offsets of the event and of what is stored can be compared."""
+    return (state.topic, state.partition) == (event.topic, event.partition)
+
+
+def _block_unplaced(event: Event, state: KeyState | None) -> None:
+    """Quarantine a record whose position cannot be read: no later placeholder is restored across it.
+
+    It stands where the broker holds it, unless that is before what is stored: then it was overtaken.
+    """
+    event.reason = Reason.QUARANTINED
+    if state is None or (_same_log(event, state) and event.offset <= (state.offset or 0)):
+        return
+    state.quarantined_position = max(state.quarantined_position or "", state.position)
+    state.moved = True
 
 
 def _block(event: Event, state: KeyState | None, error_class: str, sentence: str) -> None:

@@ -30,35 +30,35 @@ def key_roots(pairs: Iterable[tuple[Key, Key]]) -> dict[Key, Key]:
 def chains(events: Sequence[Event]) -> list[list[Event]]:
     """Group the events that have a key by chain, each in the order in which it is folded.
 
-    A tombstone has no position: it stands after the newest change of its key that the broker holds before it.
-    One that follows its own delete is left out: it says nothing new.
+    A tombstone has no position, nor has a record that could not be read: it stands after the newest change of its key
+    that the broker holds before it. A tombstone that follows its own delete is left out: it says nothing new.
     """
     keyed = [e for e in events if e.entity_id is not None]
     roots = key_roots((e.key, Key(e.key.entity_type, e.old_entity_id)) for e in keyed if e.old_entity_id is not None)
-    anchors = _tombstone_anchors(keyed)
+    anchors = _anchors(keyed)
     grouped: dict[Key, list[tuple[tuple[str, bool, int], Event]]] = {}
     for event in keyed:
         if event.op == "tombstone" and id(event) not in anchors:
             continue
-        place = anchors[id(event)] if event.op == "tombstone" else event.position
-        order = (place or "", event.op == "tombstone", event.offset)
+        place = anchors[id(event)] if event.position is None else event.position
+        order = (place, event.position is None, event.offset)
         grouped.setdefault(roots.get(event.key, event.key), []).append((order, event))
     return [[event for _, event in sorted(chain, key=lambda pair: pair[0])] for chain in grouped.values()]
 
 
-def _tombstone_anchors(keyed: Sequence[Event]) -> dict[int, str]:
-    """Give every tombstone that stands alone the position after which it is folded."""
-    lone: dict[int, str] = {}
-    if not any(e.op == "tombstone" for e in keyed):
-        return lone
+def _anchors(keyed: Sequence[Event]) -> dict[int, str]:
+    """Give every tombstone that stands alone, and every unreadable record, the position after which it is folded."""
+    anchors: dict[int, str] = {}
+    if all(e.position is not None for e in keyed):
+        return anchors
     for _, group in groupby(sorted(keyed, key=lambda e: (*_place(e), e.offset)), key=_place):
         newest, last_op = "", ""
         for event in group:
+            if event.position is None and (event.op != "tombstone" or last_op != "d"):
+                anchors[id(event)] = newest
             if event.op != "tombstone":
                 newest, last_op = max(newest, event.position or ""), event.op or ""
-            elif last_op != "d":
-                lone[id(event)] = newest
-    return lone
+    return anchors
 
 
 def _place(event: Event) -> tuple[Key, str, int]:

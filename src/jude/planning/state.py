@@ -53,12 +53,10 @@ class Event:
     text_hash: str | None = None
     known_input_hash: str | None = None
     move: dict[str, Any] | None = None
+    key: Key = field(init=False)  # of a record without a key: meaningless, and never asked for
 
-    @property
-    def key(self) -> Key:
-        assert self.entity_type is not None
-        assert self.entity_id is not None
-        return Key(self.entity_type, self.entity_id)
+    def __post_init__(self) -> None:
+        self.key = Key(self.entity_type or "", self.entity_id or "")
 
     def quarantine(self, error_class: str, sentence: str) -> None:
         self.reason, self.error_class, self.error = Reason.QUARANTINED, error_class, sentence
