@@ -264,3 +264,25 @@ def test_bad_records_of_a_key_do_not_disturb_its_delete():
     (current,) = tables.rows["embedding_current"].values()
     (put, _) = next(iter(online.rows.values()))
     assert (current["status"], put.vector) == ("deleted", None)
+
+
+def test_no_placeholder_is_restored_across_a_record_that_could_not_be_read_at_all(pipeline: Pipeline, tmp_path: Path):
+    """Its position is unknown, but the broker holds it between the two others: it may have changed the description."""
+    apply(pipeline, [upsert("j1", 10, job("Baker", "Bakes.")), upsert("j2", 11, job("Cook", "Cooks."))])
+    story = [
+        record({"id": "j1"}, b"{broken", offset=20),
+        upsert("j1", 30, job("Baker II", PLACEHOLDER)),
+        upsert("j3", 12, job("Nurse", "Helps.")),
+        record({"id": "j3"}, b"{broken", offset=21),
+        upsert("j3", 31, job("Nurse II", PLACEHOLDER)),
+        record({"id": "j2"}, b"{broken", offset=5),  # read again: the broker holds it before what is stored
+        upsert("j2", 32, job("Cook II", PLACEHOLDER)),
+    ]
+    apply(pipeline, story, 1)
+    assert live_texts(tmp_path) == {
+        "j1": text_of("Baker", "Bakes."),
+        "j2": text_of("Cook II", "Cooks."),
+        "j3": text_of("Nurse", "Helps."),
+    }
+    apply(pipeline, [upsert("j1", 40, job("Baker III", "Bakes more.")), upsert("j1", 50, job("Chef", PLACEHOLDER))], 2)
+    assert live_texts(tmp_path)["j1"] == text_of("Chef", "Bakes more.")
