@@ -40,8 +40,9 @@ def throughput_share(shared: Path, *, texts: int = 500, repeats: int = 2) -> dic
             job_rates.append(result["inferences"] / result["stream_seconds"])
             say(
                 f"  job:  {result['inferences']} texts, {result['tokens']:,} tokens in "
-                f"{result['stream_seconds']:.1f} s = {job_rates[-1]:.1f} texts/s; {load()}\n    not counted: Spark's start "
-                f"{result['spark_start_seconds']:.1f} s, opening tables and model {result['open_seconds']:.1f} s"
+                f"{result['stream_seconds']:.1f} s = {job_rates[-1]:.1f} texts/s; {load()}\n"
+                f"    not counted: Spark's start {result['spark_start_seconds']:.1f} s, "
+                f"opening tables and model {result['open_seconds']:.1f} s"
             )
             say(profile(result))
             bare = _spawn_bare(folder)

@@ -56,7 +56,8 @@ class _Seeds:
     def _constants(self, version: str) -> dict[str, Any]:
         return {
             "entity_type": ENTITY, "model_version": version, "status": "live", "position": _POSITION,
-            "text_position": _POSITION, "topic": TOPIC, "partition": 0, "offset": 0, "op": "c", "origin": "stream", "dtype": self.pipeline.dtype,
+            "text_position": _POSITION,
+            "topic": TOPIC, "partition": 0, "offset": 0, "op": "c", "origin": "stream", "dtype": self.pipeline.dtype,
             "dim": self.pipeline.width, "n_tokens": 2, "truncated": False, "writer_query": "seed",
             "writer_batch": self.number, "fields": None, "quarantined_position": None,
             **dict.fromkeys(("source_ts", "ingested_at", "embedded_at", "available_at"), _THEN),
