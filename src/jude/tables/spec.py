@@ -1,4 +1,4 @@
-"""The tables of JUDE, once: columns with their meaning, partitions, natural keys. `ensure` and the docs are made of it."""
+"""The tables of JUDE, once: columns with their meaning, partitions, natural keys. `ensure` and the docs follow it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _KEY = (
     Column("entity_type", _S, "job, member, resume, or another configured entity", nullable=False),
     Column("entity_id", _S, "the entity's key in the source database", nullable=False),
 )
-_VERSION = Column("model_version", _S, "weights + tokenizer + prompts + pooling + ...; immutable once used", nullable=False)
+_VERSION = Column("model_version", _S, "weights + tokenizer + prompts + ...; immutable once used", nullable=False)
 _POSITION = Column("position", _S, "order of the changes of one key; sorts as a string", nullable=False)
 _WRITER = (
     Column("writer_query", _S, "stable id of the writer: streaming query, backfill job, replay", nullable=False),
@@ -214,7 +214,7 @@ LEDGER: Final = TableSpec(
         Column("changed", _I64, "= duplicate_in_batch + already_stored + inferences", nullable=False),
         Column("duplicate_in_batch", _I64, "same input as another change of this batch", nullable=False),
         Column("already_stored", _I64, "the vector was already in the store", nullable=False),
-        Column("already_stored_input", _I64, "of these: the entity's own previous input (edit past truncation)", nullable=False),
+        Column("already_stored_input", _I64, "of these: the entity's own last input (edit past truncation)", nullable=False),
         Column("inferences", _I64, "vectors made", nullable=False),
         Column("inferences_repeated", _I64, "vectors made again after a crash", nullable=False),
         Column("tokens", _I64, "tokens the model read", nullable=False),
