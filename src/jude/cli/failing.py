@@ -37,6 +37,13 @@ def tell(sentence: str) -> None:
     typer.secho(sentence, fg=typer.colors.RED, err=True)
 
 
+def hush_spark() -> None:
+    """Keep PySpark from writing an error with its whole stack to stderr before a command can say it in a sentence."""
+    from pyspark.logger import PySparkLogger
+
+    PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True
+
+
 def sentence_of(error: Exception) -> str:
     """Give what a failed Spark query has to say to a person.
 

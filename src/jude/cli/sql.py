@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from jude.cli.failing import sentence_of
+from jude.cli.failing import hush_spark, sentence_of
 from jude.cli.place import open_place
 from jude.cli.show import make_table, open_console, plain, print_json
 from jude.errors import TerminalError
@@ -36,6 +36,7 @@ def run_query(settings: Settings, query: str, limit: int) -> Rows:
 
     if settings.tables.root is not None:
         open_place(settings).require_rows()
+    hush_spark()
     began = time.monotonic()
     with open_console(stderr=True).status("starting Spark") as status:
         spark = start_spark(settings)

@@ -118,12 +118,12 @@ def _show_rows(console: Console, entities: list[EntityStatus], recent_batches: i
             f"{entity.deleted:,}",
             f"{entity.quarantined:,}",
             *(fresh(entity.recent.percentile(q)) for q in QUANTILES),
-            when(entity.last_batch_at)[5:],
+            when(entity.last_batch_at)[5:16],
         )
         for entity in entities
         if entity.entity_type or entity.quarantined
     ]
-    columns = ("entity", "live", "deleted", "quarantine", "p50", "p95", "p99", "last batch UTC")
+    columns = ("entity", "live", "deleted", "quarant.", "p50", "p95", "p99", "last batch")
     console.print(make_table(columns, rows, left=("entity",)))
     console.print(
         f"Freshness (p50 to p99), commit to readable, is that of the last {recent_batches} batches.", style="dim"

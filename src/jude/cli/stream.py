@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jude.cli.failing import sentence_of
+from jude.cli.failing import hush_spark, sentence_of
 from jude.errors import JudeError, TerminalError
 from jude.observe import BatchCounts, BatchReport, merged, open_progress
 from jude.settings import Settings
@@ -14,6 +14,7 @@ def stream_with_progress(settings: Settings) -> None:
     """Run the job until stopped, or until all is processed. Raises JudeError, Spark's own errors as one too."""
     from pyspark.errors import PySparkException
 
+    hush_spark()
     progress = open_progress()
     try:
         run_stream(settings, lambda applied: progress.show(batch_report(applied)))

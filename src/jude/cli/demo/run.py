@@ -18,7 +18,7 @@ from jude.cli.demo.live import RECORDS_PER_FILE, SECONDS_BETWEEN_FILES, stream_l
 from jude.cli.demo.progress import ReplayProgress, Tally
 from jude.cli.demo.recording import Recording, cut_recording
 from jude.cli.demo.summary import Told, show_summary
-from jude.cli.failing import sentence_of
+from jude.cli.failing import hush_spark, sentence_of
 from jude.cli.options import PROJECT
 from jude.cli.show import near, open_console
 from jude.entities import load_entities
@@ -58,6 +58,7 @@ def run_demo(conf: Path, overrides: Sequence[str], sample: Path, wanted: Path, *
     folder, said = make_folder(wanted, keep=keep)
     settings = demo_settings(folder, conf, overrides)
     configure_logs(level=settings.log.level)
+    hush_spark()
     console.print("JUDE demo: real database changes in, fresh embeddings out.", style="bold")
     console.print(f"Everything goes into {near(folder.path)} ({said}).")
     recording = cut_recording(sample, folder.changes, entities, HELD_BACK)
@@ -97,9 +98,9 @@ def _both_parts(stage: _Stage) -> Told:
     seconds = len(live) / RECORDS_PER_FILE * SECONDS_BETWEEN_FILES
     stage.console.print(f"\n2. The last {len(live)} records, live for {seconds:.0f} seconds.", style="bold")
     stage.console.print(
-        f"They arrive in files of {RECORDS_PER_FILE}, every {SECONDS_BETWEEN_FILES} s, while the stream runs. Restamped "
-        "with the time of now: source.ts_ms (the commit time) and the record's timestamp, so that freshness is real. "
-        "Positions, keys and texts are as recorded."
+        f"They arrive in files of {RECORDS_PER_FILE}, every {SECONDS_BETWEEN_FILES} s, while the stream runs. "
+        "Restamped with the time of now: source.ts_ms (the commit time) and the record's timestamp, so that "
+        "freshness is real. Positions, keys and texts are as recorded."
     )
     with stage.console.status("waiting for changes") as status:
 
