@@ -214,7 +214,9 @@ LEDGER: Final = TableSpec(
         Column("changed", _I64, "= duplicate_in_batch + already_stored + inferences", nullable=False),
         Column("duplicate_in_batch", _I64, "same input as another change of this batch", nullable=False),
         Column("already_stored", _I64, "the vector was already in the store", nullable=False),
-        Column("already_stored_input", _I64, "of these: the entity's own last input (edit past truncation)", nullable=False),
+        Column(
+            "already_stored_input", _I64, "of these: the entity's own last input (edit past truncation)", nullable=False
+        ),
         Column("inferences", _I64, "vectors made", nullable=False),
         Column("inferences_repeated", _I64, "vectors made again after a crash", nullable=False),
         Column("tokens", _I64, "tokens the model read", nullable=False),
