@@ -71,7 +71,7 @@ if ! $venv_python -c 'import torch, pyspark' >/dev/null 2>&1; then
   # PyTorch brings its GPU libraries along on Linux: 5 of the 6 GiB.
   if [ "$(uname -s)" = Linux ]; then check_disk 8; else check_disk 3; fi
 fi
-say "installing the packages of requirements/$wanted.txt (on Linux about 2.5 GiB to fetch the first time: PyTorch)"
+say "installing the packages of requirements/$wanted.txt (on Linux 6 GiB on disk: PyTorch brings its GPU libraries; minutes the first time)"
 install "requirements/$wanted.txt"
 install_project
 if ! has_java; then
