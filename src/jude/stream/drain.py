@@ -14,7 +14,7 @@ from pyspark.sql.streaming import StreamingQuery
 
 from jude.errors import JudeError
 
-_POLL_SECONDS = 0.2
+_SPARK_LOGGER = "org.apache.spark.sql.execution.streaming.runtime.MicroBatchExecution"
 
 
 class DrainedError(JudeError):
@@ -26,6 +26,7 @@ class Drain:
 
     def __init__(self) -> None:
         self._asked = threading.Event()
+        self._jvm: Any = None
 
     @property
     def asked(self) -> bool:
@@ -37,6 +38,7 @@ class Drain:
     def between_batches(self) -> None:
         """Called at the start of each batch."""
         if self.asked:
+            self._quieten_spark()
             raise DrainedError("the stream was asked to stop; this batch is replayed at the next start")
 
     def on_sigterm(self, spark: SparkSession) -> None:
@@ -44,10 +46,17 @@ class Drain:
         signal.signal(signal.SIGTERM, self._handle)
         signal.signal(signal.SIGINT, self._handle)
         jvm: Any = spark.sparkContext._jvm
+        self._jvm = jvm
         from pyspark.java_gateway import ensure_callback_server_started
 
         ensure_callback_server_started(spark.sparkContext._gateway)
         jvm.sun.misc.Signal.handle(jvm.sun.misc.Signal("TERM"), _JvmHandler(self))
+
+    def _quieten_spark(self) -> None:
+        """Spark logs what ends a query with two stack traces of 60 lines; this end is no error."""
+        if self._jvm is not None:
+            log4j = self._jvm.org.apache.logging.log4j
+            log4j.core.config.Configurator.setLevel(_SPARK_LOGGER, log4j.Level.OFF)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         self.ask()
