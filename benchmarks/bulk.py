@@ -16,14 +16,16 @@ SCALE_BUCKETS: Final = 64  # the same for both sizes: about 1,800 entities a cop
 DRIVER_MEMORY: Final = "1g"
 
 
-def events_per_second(shared: Path, *, events: int = EVENTS_PER_COPY, repeats: int = 3) -> dict[str, float]:
+def events_per_second(
+    shared: Path, *, events: int = EVENTS_PER_COPY, copies: int = 1, repeats: int = 3
+) -> dict[str, float]:
     """Median over fresh processes; time counts from Spark being up to the last commit (tables are made in it)."""
     base = base_records(shared, events)
     rates, with_start = [], []
     for repeat in range(repeats):
         with tempfile.TemporaryDirectory(prefix="jude-bulk-") as folder:
-            write_copies(base, Path(folder) / "changes", 1)
-            result = spawn(Path(folder), {"spark.driver_memory": DRIVER_MEMORY}, len(base))
+            written = write_copies(base, Path(folder) / "changes", copies)
+            result = spawn(Path(folder), {"spark.driver_memory": DRIVER_MEMORY}, written)
         job_seconds = result["open_seconds"] + result["stream_seconds"]
         rates.append(result["events"] / job_seconds)
         with_start.append(result["events"] / (job_seconds + result["spark_start_seconds"]))
@@ -31,7 +33,7 @@ def events_per_second(shared: Path, *, events: int = EVENTS_PER_COPY, repeats: i
             f"  bulk {repeat + 1}: {result['events']:,} events in {result['batches']} batches, {job_seconds:.2f} s = "
             f"{rates[-1]:,.0f} events/s ({with_start[-1]:,.0f} with Spark's start of "
             f"{result['spark_start_seconds']:.1f} s); {result['inferences']:,} inferences, "
-            f"{result['cpu_seconds']:.1f} CPU s of all processes; {load()}"
+            f"{result['processor']}; {load()}"
         )
         say(profile(result))
     return {
@@ -61,7 +63,8 @@ def _sized(base: list[dict[str, object]], copies: int) -> Result:
     peak = result["peak_mib"]
     say(
         f"  {copies} x: {result['events']:,} events, {result['inferences']:,} inferences, {result['batches']} batches "
-        f"in {result['stream_seconds']:.1f} s ({result['cpu_seconds']:.1f} CPU s); {load()}"
+        f"in {result['stream_seconds']:.1f} s = {result['events'] / result['stream_seconds']:,.0f} events/s; "
+        f"{result['processor']}; {load()}"
     )
     say(f"    disk: changes {written / MIB:,.0f} MiB, tables {tables / MIB:,.0f} MiB, "
         f"with online store and checkpoint {online / MIB:,.0f} MiB")  # fmt: skip

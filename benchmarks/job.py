@@ -19,7 +19,7 @@ from typing import Any, Final
 import orjson
 
 from benchmarks.machine import Progress
-from benchmarks.processes import MemoryWatch, cpu_seconds, memory
+from benchmarks.processes import MemoryWatch, memory, processor
 from benchmarks.streams import PROJECT
 from jude.settings import Settings, load_settings
 from jude.stream.micro_batch import Applied
@@ -71,7 +71,7 @@ def run(settings: Settings, events: int) -> Result:
         spark.range(1).count()  # started means able to run a query
         spark.conf.set("spark.sql.streaming.numRecentProgressUpdates", str(_KEPT_PROGRESS))
         moments.append(clock())
-        cpu_before = cpu_seconds()
+        before = processor()
         pipeline = open_pipeline(settings, spark)
         moments.append(clock())
         try:
@@ -81,14 +81,14 @@ def run(settings: Settings, events: int) -> Result:
         finally:
             pipeline.online.close()
         moments.append(clock())
-        cpu = cpu_seconds() - cpu_before
+        used = processor().since(before)
         triggers = [dict(progress.durationMs) for progress in query.recentProgress if progress.numInputRows > 0]
     start, opening, streaming = (later - earlier for earlier, later in pairwise(moments))
     return {
         "spark_start_seconds": start,
         "open_seconds": opening,
         "stream_seconds": streaming,
-        "cpu_seconds": cpu,  # of all processes, from Spark being up to the last commit
+        "processor": str(used),  # from Spark being up to the last commit
         "triggers_ms": triggers,
         "peak_mib": {name: getattr(watch.peak, name) for name in watch.peak.__slots__},
         **follower.as_result(),

@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = _arguments(argv)
     say(describe())
     steps: dict[str, Callable[[], dict[str, float]]] = {
-        "bulk": lambda: bulk.events_per_second(given.shared, events=given.events, repeats=given.repeats),
+        "bulk": lambda: bulk.events_per_second(
+            given.shared, events=given.events, copies=given.copies, repeats=given.repeats
+        ),
         "scale": lambda: bulk.growth(given.shared, scale=given.scale, events=given.events),
         "model": lambda: model_share.throughput_share(given.shared, texts=given.texts, repeats=given.model_repeats),
         "live": lambda: live.latency(
@@ -45,6 +47,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"{', '.join(STEPS)}; all if none is named")
     parser.add_argument("--shared", type=Path, default=SHARED, help="folder of the histories (default: %(default)s)")
     parser.add_argument("--events", type=int, default=EVENTS_PER_COPY, help="bulk, scale: events of one copy")
+    parser.add_argument("--copies", type=int, default=1, help="bulk: copies by new keys (default: 1)")
     parser.add_argument("--repeats", type=int, default=3, help="bulk: fresh processes (default: 3)")
     parser.add_argument("--scale", type=int, default=100, help="scale: copies; the key says so (default: 100)")
     parser.add_argument("--texts", type=int, default=500, help="model: distinct texts (default: 500)")

@@ -61,11 +61,28 @@ def memory() -> Memory:
     return found
 
 
-def cpu_seconds() -> float:
-    """Processor time of this process, its ended children and its living descendants: hardly depends on the load."""
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """Processor time in seconds, with that of ended children: depends on the load far less than the clock does."""
+
+    python: float  # this process
+    jvm: float  # and the Python processes that Spark has ended
+    workers: float
+
+    def since(self, before: Processor) -> Processor:
+        return Processor(self.python - before.python, self.jvm - before.jvm, self.workers - before.workers)
+
+    def __str__(self) -> str:
+        return f"CPU s: Python {self.python:.1f}, JVM {self.jvm:.1f}, Python workers {self.workers:.1f}"
+
+
+def processor() -> Processor:
+    """Processor time of this process and its descendants, until now."""
     own = os.times()
-    ticks = sum(_ticks(pid) for pid in _descendants(os.getpid()))
-    return own.user + own.system + own.children_user + own.children_system + ticks / os.sysconf("SC_CLK_TCK")
+    below = [(_name(pid) == "java", _ticks(pid) / os.sysconf("SC_CLK_TCK")) for pid in _descendants(os.getpid())]
+    return Processor(
+        own.user + own.system, sum(s for java, s in below if java), sum(s for java, s in below if not java)
+    )
 
 
 def disk_bytes(folder: Path) -> int:
