@@ -20,6 +20,7 @@ from jude.tables.delta_log import Action, DataFile, Partition
 from jude.tables.spec import TableSpec
 
 MAX_STATISTIC_CHARS: Final = 64  # a position has 53; longer values get a shortened low and no high
+SMALL_FILE_BYTES: Final = 4 * 1024**2
 STORE_ROW_GROUP_ROWS: Final = 2_000  # a hit reads one row group: 3 MB at 384 float32
 _LOW_CARDINALITY: Final = ("status", "topic", "op", "origin", "dtype", "writer_query", "error_class")
 _IN_CHECK: Final = re.compile(r"(\w+) IN \(((?:'\w+'(?:, )?)+)\)")
@@ -106,6 +107,7 @@ def write_file(
             compression="snappy",
             use_dictionary=[c for c in _LOW_CARDINALITY if c in body.column_names],
             row_group_size=STORE_ROW_GROUP_ROWS if "vector" in body.column_names else 65_536,
+            store_schema=False,  # the Delta log knows the types; the copy cost 0.5 ms per file
             write_statistics=[c for c in statistics_columns(spec) if c in body.column_names],
         )
         size_bytes = stream.tell()
@@ -177,7 +179,10 @@ def read_file(
     stored = [c for c in wanted if c not in spec.partition_by]
     # Spark writes timestamps as INT96 without a zone; Delta's are UTC.
     with files_at.open_input_file(file.file) as source:
-        found = pq.ParquetFile(source, coerce_int96_timestamp_unit="us").read(columns=stored)
+        # A small file is read at once and without threads: 0.6 ms of CPU instead of 1.0.
+        small = file.size_bytes <= SMALL_FILE_BYTES
+        opened = pq.ParquetFile(pa.BufferReader(source.read()) if small else source, coerce_int96_timestamp_unit="us")
+        found = opened.read(columns=stored, use_threads=not small)
     return as_schema(found, readable(spec, stored))
 
 

@@ -34,9 +34,11 @@ class TableSpec:
     checks: dict[str, str] = field(default_factory=dict)
     properties: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def schema(self) -> pa.Schema:
-        return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
+    schema: pa.Schema = field(init=False, repr=False, compare=False)  # asked 300 times per batch: made once
+
+    def __post_init__(self) -> None:
+        made = pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
+        object.__setattr__(self, "schema", made)
 
 
 _S, _I32, _I64, _BOOL, _F64 = pa.string(), pa.int32(), pa.int64(), pa.bool_(), pa.float64()
