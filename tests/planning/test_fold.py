@@ -26,7 +26,8 @@ def live(lsn: int, row: dict, **more: object) -> dict:
     fields = {f.name: row[f.name] for f in JOB.text_fields}
     return {
         "status": "live", "position": at(lsn), "text_position": at(lsn), "input_hash": "i0", "partition": 0,
-        "columns_hash": columns_hash(JOB, {n: column_digest(v) for n, v in fields.items()}), "topic": "jude.public.jobs",
+        "columns_hash": columns_hash(JOB, {n: column_digest(v) for n, v in fields.items()}),
+        "topic": "jude.public.jobs",
         "text_hash": text_hash(JOB, render(JOB, fields)), "offset": lsn, "fields": list(fields.items()), **more,
     }  # fmt: skip
 

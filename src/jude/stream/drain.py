@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from jude.errors import JudeError
 
@@ -27,6 +27,7 @@ class Drain:
     def __init__(self) -> None:
         self._asked = threading.Event()
         self._jvm: Any = None
+        self.failure: JudeError | None = None  # what ended the last batch, as it was raised
 
     @property
     def asked(self) -> bool:
@@ -47,9 +48,10 @@ class Drain:
         signal.signal(signal.SIGINT, self._handle)
         jvm: Any = spark.sparkContext._jvm
         self._jvm = jvm
-        from pyspark.java_gateway import ensure_callback_server_started
+        from pyspark import java_gateway
 
-        ensure_callback_server_started(spark.sparkContext._gateway)
+        start_callbacks: Any = java_gateway.ensure_callback_server_started
+        start_callbacks(spark.sparkContext._gateway)
         jvm.sun.misc.Signal.handle(jvm.sun.misc.Signal("TERM"), _JvmHandler(self))
 
     def _quieten_spark(self) -> None:
@@ -87,6 +89,9 @@ def wait_for(query: StreamingQuery, drain: Drain, drain_after_seconds: float | N
                 drain.ask()
             if drain.asked and not query.status["isTriggerActive"]:
                 query.stop()
-    except StreamingQueryException as error:
-        if not (drain.asked and DrainedError.__name__ in str(error)):
-            raise
+    except StreamingQueryException:
+        if drain.asked and isinstance(drain.failure, DrainedError):
+            return
+        if drain.failure is not None:  # Spark gives its text only, inside two stack traces
+            raise drain.failure from None
+        raise

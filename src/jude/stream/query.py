@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Literal
 
 from pyspark.sql import DataFrame
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from jude.encoder import EncoderSpec
+from jude.errors import JudeError
 from jude.planning.rows import RECORDS
 from jude.settings import Settings, StreamSettings
 from jude.stream.drain import Drain
@@ -47,6 +48,13 @@ def embedding_sink(
     planner = _planner(settings)
 
     def write(batch: DataFrame, batch_id: int) -> None:
+        try:
+            apply(batch, batch_id)
+        except JudeError as error:
+            drain.failure = error
+            raise
+
+    def apply(batch: DataFrame, batch_id: int) -> None:
         drain.between_batches()
         query_id = batch.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
         txn = Txn("stream", str(query_id), batch_id)

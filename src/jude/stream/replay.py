@@ -55,4 +55,4 @@ def _replay_epoch(rows: pa.Table, pipeline: Pipeline, txn: Txn) -> int:
             done = done.set_column(done.schema.get_field_index(name), field, column)
         closing_txn = replace(txn, writer="replay-close")
         pipeline.tables.append("quarantine", done.select(QUARANTINE.schema.names).cast(QUARANTINE.schema), closing_txn)
-    return done.num_rows
+    return len(done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Literal
 
 from pyspark.sql import SparkSession
 
@@ -62,6 +63,8 @@ def start_spark(settings: Settings) -> SparkSession:
 def log_batch(applied: Applied) -> None:
     """One structured line per entity type of a committed batch."""
     for entity_type, counts in applied.counts.items():
+        if not counts.events_in:
+            continue
         log_event(
             log, logging.INFO, "batch committed", batch=applied.txn.version, entity_type=entity_type or "unknown",
             events_in=counts.events_in, changed=counts.changed, inferences=counts.inferences,
@@ -69,5 +72,5 @@ def log_batch(applied: Applied) -> None:
         )  # fmt: skip
 
 
-def _layout(settings: Settings) -> str:
+def _layout(settings: Settings) -> Literal["json", "readable"]:
     return "json" if settings.log.format == "json" else "readable"

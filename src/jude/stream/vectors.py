@@ -85,7 +85,8 @@ def as_bytes(vector: NDArray[np.float32], dtype: str) -> bytes:
     if dtype == "float32":
         return vector.astype("<f4", copy=False).tobytes()
     bits = vector.astype("<f4", copy=False).view("<u4")
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2").tobytes()
+    rounded: NDArray[np.uint16] = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+    return rounded.tobytes()
 
 
 def _store_rows(
