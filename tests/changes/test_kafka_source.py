@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from jude.changes.kafka_source import read_kafka
-from jude.changes.recorded import read_records, write_records
+from jude.changes.recorded import read_records
+from jude.changes.recording import write_records
 from jude.changes.sources import read_changes
 from jude.errors import TerminalSettingsError
 from jude.planning.rows import RECORDS

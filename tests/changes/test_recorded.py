@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jude.changes.recorded import ERROR_CLASS_HEADER, ERROR_HEADER, read_records, write_records
+from jude.changes.recorded import ERROR_CLASS_HEADER, ERROR_HEADER, read_records
+from jude.changes.recording import write_records
 from jude.planning.rows import RECORDS
 
 GOOD = b'{"topic":"t","offset":1,"key":{"id":"j1"},"value":{"op":"c"}}'
