@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from jude.encoder.resilient import EncodeResult
-
 from jude.encoder.hashing import HashingEncoder, HashingTokeniser
+from jude.encoder.resilient import EncodeResult
 from jude.stream.pipeline import Pipeline
 from tests.stories import NOW, entities
 

@@ -286,3 +286,17 @@ def test_no_placeholder_is_restored_across_a_record_that_could_not_be_read_at_al
     }
     apply(pipeline, [upsert("j1", 40, job("Baker III", "Bakes more.")), upsert("j1", 50, job("Chef", PLACEHOLDER))], 2)
     assert live_texts(tmp_path)["j1"] == text_of("Chef", "Bakes more.")
+
+
+def test_the_tombstone_of_a_redelivered_delete_does_not_delete_a_key_that_lives_again():
+    """The connector restarts and sends the last records once more; the batch is cut between delete and tombstone."""
+    tables = MemoryTables()
+    pipeline = make_pipeline(tables, MemoryOnline())
+    apply(pipeline, [upsert("j1", 10, job("Baker"), offset=1), delete("j1", 20, offset=2), tombstone("j1", 3)])
+    apply(pipeline, [upsert("j1", 30, job("Baker"), op="c", offset=4), delete("j1", 20, offset=5)], 1)
+    apply(pipeline, [tombstone("j1", 6), upsert("j1", 30, job("Baker"), op="c", offset=7)], 2)
+    (current,) = tables.rows["embedding_current"].values()
+    assert current["status"] == "live"
+    apply(pipeline, [tombstone("j1", 8)], 3)  # compaction ate the delete of this one
+    (current,) = tables.rows["embedding_current"].values()
+    assert current["status"] == "deleted"

@@ -97,7 +97,9 @@ def _delete(event: Event, state: KeyState) -> None:
 def _move_to(event: Event, state: KeyState) -> None:
     assert event.position is not None
     state.position, state.source_ts, state.moved = event.position, event.source_ts, True
-    state.topic, state.partition, state.offset = event.topic, event.partition, event.offset
+    # An offset that is higher already belongs to a redelivered delete, whose tombstone may come in the next batch.
+    state.offset = max(event.offset, state.offset or 0) if _same_log(event, state) else event.offset
+    state.topic, state.partition = event.topic, event.partition
 
 
 def _close_gap(state: KeyState) -> None:

@@ -44,7 +44,7 @@ def plan_in_executors(batch: DataFrame, pipeline: Pipeline, spec: EncoderSpec, b
         keys = _whole(changes.select(*_KEY_COLUMNS).toArrow())
         known = load_known(keys_of(keys), keys_of(keys.filter(pc.is_valid(keys["unavailable"]))), pipeline)
         deal = partial(_deal, _roots(keys), buckets)
-        dealt_known = spark.createDataFrame(pa.Table.from_batches(deal(known.to_batches()), KNOWN.append(_BUCKET)))
+        dealt_known = spark.createDataFrame(_table(deal(known.to_batches()), KNOWN.append(_BUCKET)))
         dealt = changes.mapInArrow(deal, from_arrow_schema(CHANGES.append(_BUCKET)))
         plan = partial(_plan_bucket, pipeline.entities, spec)
         cogrouped = dealt.groupBy("bucket").cogroup(dealt_known.groupBy("bucket"))
@@ -71,6 +71,11 @@ def _truncate_deletes(taken_out: pa.Table, changes: DataFrame, pipeline: Pipelin
     rows = taken_out.filter(pc.equal(taken_out["op"], "t")).select(Truncate._fields).to_pylist()
     keys = _whole(changes.select(*_KEY_COLUMNS).toArrow()) if rows else CHANGES.empty_table()
     return truncate_deletes([Truncate(**row) for row in rows], keys, pipeline)
+
+
+def _table(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Lay batches together; never a table of no chunks, which Spark cannot read."""
+    return pa.concat_tables([schema.empty_table(), pa.Table.from_batches(batches, schema)])
 
 
 def _whole(keys: pa.Table) -> pa.Table:

@@ -91,9 +91,8 @@ def open_tables(settings: TablesSettings, spark: SparkSession | None) -> Tables:
         raise TerminalSettingsError("tables.writer is spark, which this command cannot use: it starts no Spark.")
     from jude.tables.spark_tables import SparkTables
 
-    return SparkTables(
-        spark, root=settings.root, catalog=settings.catalog, schema=settings.schema, buckets=settings.buckets
-    )
+    schema = f"{settings.catalog}.{settings.schema}" if settings.catalog else settings.schema
+    return SparkTables(spark, settings.buckets, root=settings.root, schema=schema)
 
 
 def _open_encode(encoder: EncoderSettings, spec: EncoderSpec, spark: SparkSession | None) -> tuple[EncodeInputs, int]:

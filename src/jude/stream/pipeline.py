@@ -8,9 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from jude.encoder.resilient import EncodeResult
-
 from jude.encoder.protocol import Tokeniser
+from jude.encoder.resilient import EncodeResult
 from jude.entities import Entities
 from jude.online.protocol import OnlineStore
 from jude.tables.protocol import Tables
