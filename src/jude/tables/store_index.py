@@ -1,10 +1,9 @@
 """Which stored vector lies where: an index of embedding_store in the memory of the writing process.
 
 `stored()` is asked in every batch, and reading the store for it would cost more with every vector. The index holds, per
-vector, a 64-bit hash of its input_hash and the number of its file: 12 bytes in sorted numpy arrays. Measured
-with 1 M vectors: 12.0 MB held, 56 MB at the peak of the first build (2 s), 36 MB for a moment when waiting entries
-are folded in. A hash that agrees by chance costs one look into a
-file, never a wrong answer: rows are compared by the whole input_hash when they are fetched.
+vector, a 64-bit hash of its input_hash and the number of its file: 12 bytes in sorted numpy arrays. Measured with 1 M
+vectors: 12.0 MB held, 56 MB at the peak of the first build (2 s), 36 MB for a moment when waiting entries fold in.
+A hash that agrees by chance costs one look into a file, never a wrong answer: whole hashes are compared at the fetch.
 """
 
 from __future__ import annotations
