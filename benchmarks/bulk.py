@@ -50,7 +50,23 @@ def growth(shared: Path, *, scale: int = 100, events: int = EVENTS_PER_COPY) -> 
     ratio = per_event[1] / per_event[0]
     say(f"  time per event: {1e6 * per_event[0]:.0f} us at {small['events']:,} events, "
         f"{1e6 * per_event[1]:.0f} us at {large['events']:,}: ratio {ratio:.2f}")  # fmt: skip
-    return {f"time_per_event_ratio_{scale}x": round(ratio, 3)}
+    found = {f"time_per_event_ratio_{scale}x": round(ratio, 3)}
+    if drift := late_over_early(large):
+        say(f"  of the {large['batches']} triggers the last quarter took {drift:.2f} of what the second quarter took")
+        found["late_trigger_ratio"] = round(drift, 3)
+    return found
+
+
+def late_over_early(result: Result) -> float | None:
+    """Median trigger of the last quarter over that of the second: growth without the cold start, which hides it.
+
+    None for less than 8 full triggers. The last trigger is left out, for it is not full.
+    """
+    full = [t["triggerExecution"] for t in result["triggers_ms"][:-1]]
+    quarter = len(full) // 4
+    if quarter < 2:
+        return None
+    return float(median(full[-quarter:]) / median(full[quarter : 2 * quarter]))
 
 
 def _sized(base: list[dict[str, object]], copies: int) -> Result:

@@ -84,6 +84,12 @@ def test_a_stream_cut_otherwise_is_no_measurement():
         measured_triggers(result, batches=4, warm_up=1)
 
 
+def test_growth_is_seen_past_the_cold_start():
+    triggers = [{"triggerExecution": ms} for ms in (9000, 400, 100, 100, 120, 120, 150, 150, 7)]
+    assert bulk.late_over_early({"triggers_ms": triggers}) == 1.5
+    assert bulk.late_over_early({"triggers_ms": triggers[:5]}) is None
+
+
 def test_the_profile_names_the_dearest_part_first():
     result = {"triggers_ms": [{"a": 1, "b": 30}], "stages_seconds": [{"plan": 0.002, "store": 0.01, "tiny": 0.0001}]}
     assert profile(result) == "    trigger: b 30, a 1\n    batch:   store 10, plan 2"
