@@ -80,6 +80,7 @@ BAD_VALUES = [
     (envelope("u", {**ROW, "title": ["a"]}, 1), "wrong_field_type"),
     (envelope("u", {"id": "j1", "title": "Baker"}, 1), "missing_field"),
     (envelope("u", {**ROW, "description": "x" * 10_000_000}, 1), "text_too_large"),
+    (envelope("u", {**ROW, "description": "€" * 400_000}, 1), "text_too_large"),
     (b"[" * 100_000, "not_json"),
 ]
 

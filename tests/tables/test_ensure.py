@@ -122,6 +122,13 @@ def test_writing_before_ensure_says_what_to_do(tmp_path: Path):
         open_native(tmp_path).append("text_history", texts(text("j1", "p1")), batch(0))
 
 
+def test_another_number_of_buckets_is_refused(tmp_path: Path):
+    NativeTables(tmp_path, buckets=4).ensure()
+    with pytest.raises(TerminalTableError, match=r"4 buckets, .* 8: .* Set tables\.buckets back to 4"):
+        NativeTables(tmp_path, buckets=8).ensure()
+    NativeTables(tmp_path, buckets=4).ensure()
+
+
 @pytest.mark.spark
 def test_spark_makes_the_same_table_and_checks_it_by_the_same_rules(spark, tmp_path: Path):
     from jude.tables.spark_ensure import ensure_table, found_in

@@ -287,12 +287,16 @@ def _read_fields(change: _Change, envelope: Mapping[str, Any], entity: Entity) -
             unavailable.append(name)
         else:
             fields[name] = _raw_text(value, text_field.kind, name)
-    size = sum(len(value) for value in fields.values() if value)
+    size = sum(_utf8_bytes(value) for value in fields.values() if value)
     if size > entity.max_text_bytes:
         raise _BadRecordError(
-            "text_too_large", f"the text has {size} characters, at most {entity.max_text_bytes} are read"
+            "text_too_large", f"the text has {size} bytes, at most {entity.max_text_bytes} are read"
         )
     change.fields, change.unavailable = fields, unavailable or None
+
+
+def _utf8_bytes(value: str) -> int:
+    return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
 
 
 def _raw_text(value: Json, kind: str, name: str) -> str | None:

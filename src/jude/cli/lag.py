@@ -13,7 +13,7 @@ from jude.stream.checkpoint import local_folder
 def lag_of(settings: Settings) -> str:
     """Say what of the source is not read yet, by the checkpoint's last committed batch."""
     if settings.source.kind != "files":
-        return "Kafka (its lag is the consumer group's: ask the broker)"
+        return "Kafka (offsets are in the checkpoint, not in a consumer group: compare them with the broker's)"
     from jude.changes.file_source import FileOffset, FolderCursor
 
     cursor = FolderCursor(Path(str(settings.source.path)), fail_on_data_loss=False)

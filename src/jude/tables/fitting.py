@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
@@ -12,9 +12,10 @@ from deltalake import Schema
 
 from jude.errors import TerminalTableError
 from jude.tables.data_files import statistics_columns
-from jude.tables.spec import SCHEMA_VERSION, Column, TableSpec
+from jude.tables.spec import EMBEDDING_CURRENT, SCHEMA_VERSION, TABLES, Column, TableSpec
 
 VERSION_PROPERTY: Final = "jude.schema_version"
+BUCKETS_PROPERTY: Final = "jude.buckets"
 ALLOWED_FEATURES: Final = frozenset(
     {
         "appendOnly",
@@ -115,6 +116,22 @@ def require_protocol(found: Found, where: str) -> None:
             f"{where} uses {', '.join(foreign)}, which not every writer of JUDE understands. Drop it with "
             "ALTER TABLE ... DROP FEATURE (deletion vectors: REORG TABLE ... APPLY (PURGE) first), "
             "or copy the rows into a table that `ensure` makes."
+        )
+
+
+def specs_with(buckets: int) -> list[TableSpec]:
+    """Give every table's spec; embedding_current's says into how many buckets its keys are dealt."""
+    dealt = replace(EMBEDDING_CURRENT, properties={**EMBEDDING_CURRENT.properties, BUCKETS_PROPERTY: str(buckets)})
+    return [dealt if spec is EMBEDDING_CURRENT else spec for spec in TABLES.values()]
+
+
+def require_buckets(spec: TableSpec, found: Found, where: str) -> None:
+    """Refuse another number of buckets: known keys would be looked for in the wrong one. Raises TerminalTableError."""
+    wanted, held = spec.properties.get(BUCKETS_PROPERTY), found.properties.get(BUCKETS_PROPERTY)
+    if wanted is not None and held is not None and wanted != held:
+        raise TerminalTableError(
+            f"{where} was made with {held} buckets, the settings say {wanted}: every known key would be missed. "
+            f"Set tables.buckets back to {held}."
         )
 
 

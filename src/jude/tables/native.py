@@ -33,6 +33,7 @@ from jude.tables.data_files import (
 )
 from jude.tables.delta_log import Action, DataFile, Partition, TableLog
 from jude.tables.failures import table_errors
+from jude.tables.fitting import specs_with
 from jude.tables.merging import merge_rows, replaced, require_one_row_per_key
 from jude.tables.native_ensure import ensure_table
 from jude.tables.native_storage import NativeStorage
@@ -77,7 +78,7 @@ class NativeTables:
     def ensure(self) -> None:
         """Create what is missing, migrate what is old, refuse what does not fit (TerminalTableError). Idempotent."""
         with self._lock:
-            for spec in TABLES.values():
+            for spec in specs_with(self._buckets):
                 with table_errors(self._storage.where(spec)):
                     ensure_table(spec, self._storage.where(spec), self._storage.options)
             self._storage.forget()

@@ -14,6 +14,7 @@ from jude.tables.fitting import (
     Found,
     delta_schema_json,
     migrate,
+    require_buckets,
     require_columns,
     require_protocol,
     schema_version,
@@ -45,6 +46,7 @@ def ensure_table(spec: TableSpec, where: str, storage_options: Mapping[str, str]
     if migrate(spec, found_in(handle), _DeltaRsAlter(handle), where):
         handle.update_incremental()
     require_columns(spec, found_in(handle), where)
+    require_buckets(spec, found_in(handle), where)
     for name, check in spec.checks.items():
         if f"delta.constraints.{name}" not in handle.metadata().configuration:
             handle.alter.add_constraint({name: check})

@@ -10,6 +10,7 @@ from jude.tables.fitting import (
     Found,
     delta_schema_json,
     migrate,
+    require_buckets,
     require_columns,
     require_protocol,
     table_properties,
@@ -39,6 +40,7 @@ def ensure_table(spark: SparkSession, spec: TableSpec, path: str | None, name: s
     if migrate(spec, found, _SparkAlter(spark, name), name):
         found = found_in(spark, name)
     require_columns(spec, found, name)
+    require_buckets(spec, found, name)
     for constraint, check in spec.checks.items():
         if f"delta.constraints.{constraint}" not in found.properties:
             spark.sql(f"ALTER TABLE {name} ADD CONSTRAINT {constraint} CHECK ({check})")

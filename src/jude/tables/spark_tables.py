@@ -28,6 +28,7 @@ from jude.tables import native_ensure
 from jude.tables.buckets import buckets_of, require_power_of_two
 from jude.tables.data_files import as_schema, conform
 from jude.tables.failures import storage_error, table_errors
+from jude.tables.fitting import specs_with
 from jude.tables.merging import require_one_row_per_key
 from jude.tables.native import NativeTables
 from jude.tables.protocol import TextKey, Txn
@@ -85,7 +86,7 @@ class SparkTables:
 
     def ensure(self) -> None:
         """Create what is missing, migrate what is old, refuse what does not fit (TerminalTableError). Idempotent."""
-        for spec in TABLES.values():
+        for spec in specs_with(self._buckets):
             if self._root is not None and "://" not in self._root:
                 # The same table made by delta-rs: 0.1 s, where Spark needs some seconds for each of twelve.
                 with table_errors(self.name(spec)):
