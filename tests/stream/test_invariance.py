@@ -144,7 +144,10 @@ def test_any_batch_cut_and_redelivery_gives_the_same_tables(history: list[Op], c
     for position, row in enumerate(rows):
         delivered.append(row)
         if chance.random() < 0.2:  # the connector restarts and sends the last records again, in order
-            delivered += rows[max(0, position - chance.randrange(6)) : position + 1]
+            start = max(0, position - chance.randrange(6))
+            while rows[start]["value"] is None:  # it reads the log again, where a tombstone is part of its delete
+                start -= 1
+            delivered += rows[start : position + 1]
     delivered = [row | {"offset": offset} for offset, row in enumerate(delivered)]  # the broker counts them anew
     tables, online = run(cut(delivered, chance))
     check_current(truth, tables, online)

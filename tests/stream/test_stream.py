@@ -1,0 +1,128 @@
+"""The real stream over a folder, file source to tables: bad files, late files, no files."""
+
+from __future__ import annotations
+
+import gzip
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import SparkSession
+
+from jude.changes.recording import write_records
+from jude.changes.sources import read_changes
+from jude.settings import Settings, load_settings
+from jude.stream.drain import Drain, wait_for
+from jude.stream.micro_batch import Applied
+from jude.stream.opening import open_pipeline
+from jude.stream.query import stream_embeddings
+from tests.stories import CONF, Record, job, records, upsert
+from tests.stream.reading import rows_of
+from tests.stream.test_bad_input import check_ledger, live_texts, text_of
+from tests.stream.test_crashes import CLOCKS
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]  # seconds on a quiet machine
+
+CUT_ROWS = 400
+STATE = ("text_history", "embedding_history", "embedding_store", "embedding_current", "quarantine")
+ATTEMPTS = 5
+RUN = ("writer_query", "writer_batch", "attempt")
+
+
+class Deployment:
+    """A folder with checkpoint, tables and online store; each run opens everything anew."""
+
+    def __init__(self, folder: Path, source: Path) -> None:
+        self.folder = folder
+        self.tables = folder / "tables"
+        self.source = source
+
+    def run(self, spark: SparkSession, *overrides: str) -> list[Applied]:
+        """Stream all that is there, then end; give what each batch did."""
+        places = {
+            "source.path": self.source,
+            "stream.checkpoint": self.folder / "checkpoint",
+            "tables.root": self.tables,
+            "online.path": self.folder / "online.sqlite",
+            "source.max_offsets_per_trigger": CUT_ROWS,
+        }
+        settings = load_settings(CONF / "test.yml", [*(f"{k}={v}" for k, v in places.items()), *overrides])
+        return stream(spark, settings)
+
+    def contents(self, without: Sequence[str] = RUN) -> dict[str, list[dict[str, Any]]]:
+        """The tables, without clocks and without who wrote them."""
+        return {name: rows_of(self.tables, name, (*CLOCKS, *without)) for name in STATE}
+
+
+def stream(spark: SparkSession, settings: Settings) -> list[Applied]:
+    """Stream all that is there in the session of the tests; give what each batch did."""
+    batches: list[Applied] = []
+    for attempt in range(ATTEMPTS):
+        pipeline, drain = open_pipeline(settings, spark), Drain()
+        try:
+            changes = read_changes(spark, settings.source)
+            wait_for(stream_embeddings(changes, pipeline, settings, drain, batches.append), drain)
+            return batches
+        except StreamingQueryException as error:
+            # Spark gives a Python worker ten seconds to start, which a very busy machine may not have.
+            if "failed to connect back" not in str(error) or attempt == ATTEMPTS - 1:
+                raise
+        finally:
+            pipeline.online.close()
+    raise AssertionError("unreachable: ATTEMPTS is at least 1")
+
+
+def write(folder: Path, name: str, rows: Sequence[Record]) -> Path:
+    write_records(folder / name, records(rows))
+    return folder / name
+
+
+def as_lines(folder: Path, rows: Sequence[Record]) -> list[bytes]:
+    """Recorded lines of some records."""
+    return write(folder, "_scratch.jsonl", rows).read_bytes().splitlines()
+
+
+def test_bad_files_cost_their_bad_lines_only(spark: SparkSession, tmp_path: Path):
+    source = tmp_path / "in"
+    source.mkdir()
+    deployment = Deployment(tmp_path / "out", source)
+    write(source, "0002.jsonl", [upsert("j1", 10, job("Baker")), upsert("j2", 11, job("Cook"))])
+    whole = gzip.compress(b"\n".join(as_lines(source, [upsert("j3", 12, job("Clerk"))])) + b"\n")
+    (source / "0003.jsonl.gz").write_bytes(whole[:-8])  # all lines are there, the end mark is not
+    (source / "0004.jsonl").write_bytes(b"")
+    (source / "0005.jsonl.gz").write_bytes(b"")
+    good = as_lines(source, [upsert("j1", 20, job("Baker II")), upsert("j4", 21, job("Driver"))])
+    garbage = [b"{broken", b"\xff\xfe", b'{"topic": "jude.public.jobs"}', b"", b"[]"]
+    (source / "0006.jsonl").write_bytes(b"\n".join([good[0], *garbage, good[1]]))  # and no line end at the end
+    (source / "_hidden.jsonl").write_bytes(b"{still being written")
+    (source / "notes.txt").write_bytes(b"not ours")
+    deployment.run(spark, "source.max_offsets_per_trigger=3")
+
+    expected = {"j1": "Baker II", "j2": "Cook", "j3": "Clerk", "j4": "Driver"}
+    assert live_texts(deployment.tables) == {key: text_of(title) for key, title in expected.items()}
+    bad = [(row["topic"], row["offset"], row["error_class"]) for row in rows_of(deployment.tables, "quarantine")]
+    assert Counter(bad) == Counter([
+        ("file:0003.jsonl.gz", 2, "truncated_file"),
+        ("file:0006.jsonl", 2, "not_json"), ("file:0006.jsonl", 3, "invalid_utf8"),
+        ("file:0006.jsonl", 4, "not_a_record"), ("file:0006.jsonl", 6, "not_a_record"),
+    ])  # fmt: skip
+    check_ledger(deployment.tables, 5 + len(bad))
+
+    write(source, "0001.jsonl", [upsert("j1", 5, job("Old")), upsert("j5", 6, job("Nurse"))])  # late, an older name
+    (applied,) = deployment.run(spark)
+    assert applied.counts["job"].stale == applied.counts["job"].changed == 1
+    assert live_texts(deployment.tables) == {k: text_of(t) for k, t in {**expected, "j5": "Nurse"}.items()}
+
+
+def test_nothing_new_changes_nothing(spark: SparkSession, tmp_path: Path):
+    source = tmp_path / "in"
+    source.mkdir()
+    deployment = Deployment(tmp_path / "out", source)
+    assert [applied.counts for applied in deployment.run(spark)] in ([], [{}])  # Spark may begin with an empty batch
+    assert not any(deployment.contents().values())
+    write(source, "0001.jsonl", [upsert("j1", 10, job("Baker"))])
+    assert len(deployment.run(spark)) == 1
+    assert deployment.run(spark) == []
