@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from jude.encoder import (
-    Encode,
-    EncodeResult,
     EncoderSpec,
     RetryPolicy,
-    encode_inputs,
     manifest_of,
     open_encoder,
     open_tokeniser,
 )
+from jude.encoder.calls import PASSES_PER_CALL, encode_in_calls
 from jude.entities import Entities, load_entities
 from jude.errors import TerminalSettingsError
 from jude.online.opening import open_online
@@ -109,10 +106,4 @@ def _open_encode(encoder: EncoderSettings, spec: EncoderSpec, spark: SparkSessio
     else:
         model = open_encoder(spec)
         encode, width = model.encode, model.width
-    return partial(_encode_resiliently, encode, policy, width), width
-
-
-def _encode_resiliently(
-    encode: Encode, policy: RetryPolicy, width: int, inputs: Mapping[str, Sequence[int]]
-) -> EncodeResult:
-    return encode_inputs(encode, inputs, policy, width=width)
+    return partial(encode_in_calls, encode, policy, width, PASSES_PER_CALL * encoder.batch_tokens), width
