@@ -289,9 +289,7 @@ def _read_fields(change: _Change, envelope: Mapping[str, Any], entity: Entity) -
             fields[name] = _raw_text(value, text_field.kind, name)
     size = sum(_utf8_bytes(value) for value in fields.values() if value)
     if size > entity.max_text_bytes:
-        raise _BadRecordError(
-            "text_too_large", f"the text has {size} bytes, at most {entity.max_text_bytes} are read"
-        )
+        raise _BadRecordError("text_too_large", f"the text has {size} bytes, at most {entity.max_text_bytes} are read")
     change.fields, change.unavailable = fields, unavailable or None
 
 

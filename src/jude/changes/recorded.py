@@ -32,7 +32,7 @@ from typing import IO, Any, Final, NamedTuple, NoReturn
 import orjson
 import pyarrow as pa
 
-from jude.planning.rows import RECORDS
+from jude.changes.records import RECORDS
 
 ERROR_CLASS_HEADER: Final = "jude.error_class"
 ERROR_HEADER: Final = "jude.error"

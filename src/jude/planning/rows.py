@@ -10,21 +10,9 @@ from typing import Final
 
 import pyarrow as pa
 
-UTC: Final = pa.timestamp("us", tz="UTC")
-FIELDS: Final = pa.map_(pa.string(), pa.string())
+from jude.changes.records import RECORDS, UTC
 
-RECORDS: Final = pa.schema(
-    [
-        ("topic", pa.string()),
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("timestamp", UTC),
-        ("key", pa.binary()),
-        ("value", pa.binary()),
-        ("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
-    ]
-)
-"""A raw record as Kafka holds it; both sources yield these columns."""
+FIELDS: Final = pa.map_(pa.string(), pa.string())
 
 CHANGES: Final = pa.schema(
     [
@@ -102,3 +90,5 @@ PLANNED: Final = pa.schema(
 )
 """One row per change event, each with its reason. Text columns are filled for rows that write text or are `changed`,
 token columns for `changed` rows only (see planning.inputs)."""
+
+__all__ = ["CHANGES", "FIELDS", "KNOWN", "MOVE", "PLANNED", "RECORDS", "UTC"]
