@@ -8,7 +8,7 @@ SETUP = PYTHON='$(PYTHON)' NO_UV='$(NO_UV)' sh scripts/setup.sh
 INPUTS = requirements/java.txt requirements/jars.txt pyproject.toml scripts/setup.sh scripts/setup_spark.py
 BIN = .venv/bin
 
-.PHONY: help setup demo doctor test check lint unit bench-savings bench-pipeline lock clean distclean
+.PHONY: help setup demo doctor test check lint unit test-kills bench-savings bench-pipeline lock clean distclean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -39,6 +39,9 @@ lint: .venv/.ready-dev ## ruff and mypy only
 
 unit: .venv/.ready-dev ## the tests only; PYTEST='-k plan -x' passes options
 	@echo '==> pytest'; $(BIN)/python -m pytest $(PYTEST)
+
+test-kills: .venv/.ready-dev ## ten real kill -9 of the stream at random moments (about eight minutes)
+	@JUDE_TEST_KILLS=10 $(BIN)/python -m pytest tests/stream/test_kill.py
 
 bench-savings: .venv/.ready-dev ## how many inferences real change streams need, against the naive count
 	@$(BIN)/python -m benchmarks.savings
