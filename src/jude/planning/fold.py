@@ -57,7 +57,7 @@ def _claim_tombstone(event: Event, state: KeyState) -> None:
     """A redelivered delete of a key that lives again brings its tombstone along: that one must not delete the key."""
     if event.op == "d" and _same_log(event, state) and event.offset >= (state.offset or 0):
         state.offset = event.offset + 1
-        state.moved = True
+        state.moved = state.moved or state.status == "live"  # a deleted key has nothing to lose to a tombstone
 
 
 def _same_log(event: Event, state: KeyState) -> bool:
