@@ -17,9 +17,13 @@ help: ## what there is
 	@$(SETUP) run
 	@touch $@
 
+.venv/.ready-train: requirements/train.txt $(INPUTS) | .venv/.ready-run
+	@$(SETUP) train
+	@touch $@ .venv/.ready-run
+
 .venv/.ready-dev: requirements/dev.txt $(INPUTS) | .venv/.ready-run
 	@$(SETUP) dev
-	@touch $@ .venv/.ready-run
+	@touch $@ .venv/.ready-run .venv/.ready-train
 
 setup: .venv/.ready-run ## build .venv, fetch the Spark jars (everything else does this by itself)
 

@@ -8,6 +8,8 @@ lock() { # NAME ARGUMENTS...
   echo "  $target"
   uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header ${UPGRADE:+--upgrade} "$@" -o "$target"
 }
-lock run pyproject.toml --extra spark --extra torch
-lock dev pyproject.toml --extra spark --extra torch --extra dev -c requirements/run.txt
+run="pyproject.toml --extra spark --extra torch --extra serving --extra live"
+lock run $run
+lock train $run --extra training -c requirements/run.txt
+lock dev $run --extra training --extra dev -c requirements/train.txt
 lock java --group java --no-annotate

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Build .venv once: Python packages with hashes, Java where there is none, the Spark jars. Then nothing needs the network.
 #
-#   sh scripts/setup.sh run|dev          PYTHON=... chooses the interpreter, NO_UV=1 uses pip even where uv is present
+#   sh scripts/setup.sh run|train|dev        PYTHON=... chooses the interpreter, NO_UV=1 uses pip even where uv is present
 set -eu
 cd "$(dirname "$0")/.."
 wanted=${1:-run}
@@ -47,11 +47,11 @@ check_disk() { # GiB
   [ "$free_kib" -ge $(($1 * 1048576)) ] || stop "$((free_kib / 1048576)) GiB are free here and about $1 are needed: make room and run it again."
 }
 
-install() { # FILE: a requirement file with hashes
+install() { # FILE [--no-build-isolation]: a requirement file with hashes
   if have_uv; then
-    uv pip install --python $venv_python --require-hashes -r "$1"
+    uv pip install --python $venv_python --require-hashes -r "$@"
   else
-    $venv_python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r "$1"
+    $venv_python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r "$@"
   fi || stop "the packages of $1 could not be installed; the lines above say why. Without a network, or behind a proxy that pip does not know, nothing can be fetched; a full disk says 'No space left'. What was fetched is kept: run it again."
 }
 
@@ -72,7 +72,13 @@ if ! $venv_python -c 'import torch, pyspark' >/dev/null 2>&1; then
   if [ "$(uname -s)" = Linux ]; then check_disk 8; else check_disk 3; fi
 fi
 say "installing the packages of requirements/$wanted.txt (on Linux 6 GiB on disk: PyTorch brings its GPU libraries; minutes the first time)"
-install "requirements/$wanted.txt"
+if [ "$wanted" = run ]; then
+  install requirements/run.txt
+else
+  # DeepSpeed is built from source and asks the PyTorch that is there; its CUDA kernels are built when first used.
+  export DS_BUILD_OPS=0
+  install "requirements/$wanted.txt" --no-build-isolation
+fi
 install_project
 if ! has_java; then
   say "no Java 17 or 21 here: installing a packaged runtime into .venv"
