@@ -17,7 +17,7 @@ DRIVER_MEMORY: Final = "1g"
 
 
 def events_per_second(
-    shared: Path, *, events: int = EVENTS_PER_COPY, copies: int = 1, repeats: int = 3
+    shared: Path, *, events: int = EVENTS_PER_COPY, copies: int = 10, repeats: int = 3
 ) -> dict[str, float]:
     """Median over fresh processes; time counts from Spark being up to the last commit (tables are made in it)."""
     base = base_records(shared, events)

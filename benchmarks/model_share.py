@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -17,7 +18,7 @@ import orjson
 from benchmarks.job import CONF, profile, spawn
 from benchmarks.machine import load, say
 from benchmarks.streams import PROJECT, Record, as_table, entities
-from benchmarks.synthesis import base_records
+from benchmarks.synthesis import base_records, copies_of
 from jude.encoder import EncoderSpec, open_encoder, open_tokeniser
 from jude.planning import add_inputs, plan_batch
 from jude.planning.rows import KNOWN
@@ -28,7 +29,7 @@ MODEL: Final = "all-minilm-l6-v2"
 _OVERRIDES: Final = {"encoder.kind": MODEL, "encoder.width": "null"}
 
 
-def throughput_share(shared: Path, *, texts: int = 500, repeats: int = 2) -> dict[str, float]:
+def throughput_share(shared: Path, *, texts: int = 4_000, repeats: int = 2) -> dict[str, float]:
     """Job, bare loop, job, bare loop, ...: medians of texts per second, without Spark's start and loading the model."""
     records = one_change_per_text(base_records(shared), texts)
     job_rates, bare_rates = [], []
@@ -55,10 +56,11 @@ def throughput_share(shared: Path, *, texts: int = 500, repeats: int = 2) -> dic
 
 
 def one_change_per_text(base: Sequence[Record], texts: int) -> list[Record]:
-    """Pick creates and updates of different keys, spread over the stream, so that each is one distinct text."""
+    """Pick first rows of keys spread over the stream; beyond that, copies of them with their number in the text."""
     first = {(r["topic"], r["key"]["id"]): r for r in reversed(base) if r["value"] and r["value"]["op"] in ("c", "r")}
     whole = list(first.values())
-    return whole[:: max(1, len(whole) // texts)][:texts]
+    spread = whole[:: max(1, len(whole) // texts)]
+    return list(chain.from_iterable(copies_of(spread, -(-texts // len(spread)))))[:texts]
 
 
 def write(records: Sequence[Record], folder: Path) -> None:

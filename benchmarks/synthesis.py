@@ -6,7 +6,7 @@ import gzip
 import heapq
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,17 +51,21 @@ def _mixed(streams: Iterable[Sequence[Record]]) -> list[Record]:
 def write_copies(base: Sequence[Record], folder: Path, copies: int) -> int:
     """Write one gzip file per copy, one after the other; give the number of records."""
     folder.mkdir(parents=True, exist_ok=True)
+    progress = Progress("writing changes", copies)
+    for copy, records in enumerate(copies_of(base, copies)):
+        with gzip.open(folder / f"{copy:05d}.jsonl.gz", "wb", compresslevel=1) as file:
+            file.writelines(orjson.dumps(record) + b"\n" for record in records)
+        progress.at(copy + 1)
+    return copies * len(base)
+
+
+def copies_of(base: Sequence[Record], copies: int) -> Iterator[Iterator[Record]]:
+    """Give copy after copy: the same changes of other entities with other texts, each later in the log."""
     per_log = Counter((r["topic"], r["partition"]) for r in base)
     lsns = [r["value"]["source"]["lsn"] for r in base if r["value"] is not None]
     span = max(lsns) - min(lsns) + 1
-    progress = Progress("writing changes", copies)
     for copy in range(copies):
-        with gzip.open(folder / f"{copy:05d}.jsonl.gz", "wb", compresslevel=1) as file:
-            for record in base:
-                shift = copy * per_log[record["topic"], record["partition"]]
-                file.write(orjson.dumps(_renamed(record, copy, shift, copy * span)) + b"\n")
-        progress.at(copy + 1)
-    return copies * len(base)
+        yield (_renamed(r, copy, copy * per_log[r["topic"], r["partition"]], copy * span) for r in base)
 
 
 def _renamed(record: Record, copy: int, offset: int, lsn: int) -> Record:
