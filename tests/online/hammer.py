@@ -9,16 +9,10 @@ import json
 import struct
 import sys
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from jude.online import Put, open_online
-
-
-@dataclass(frozen=True)
-class Place:
-    kind: str
-    path: str
+from tests.online.places import Place
 
 
 def put_at(key: int, step: int) -> Put:

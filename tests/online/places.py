@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from jude.settings.models import RedisSettings
+
+
+def redis_settings(url: str, prefix: str = "test", **more: object) -> RedisSettings:
+    files = {"ca_file": None, "cert_file": None, "key_file": None}
+    chosen = {"cluster": False, "timeout_seconds": 2.0, "tombstone_days": None, **files, **more}
+    return RedisSettings(url=url, prefix=prefix, **chosen)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Place:
+    """`path` is a file, or a server's address and a prefix with a blank between."""
+
     kind: str
     path: str
 
+    @property
+    def redis(self) -> RedisSettings:
+        return redis_settings(*self.path.split())
 
-def places(folder: Path) -> dict[str, Place]:
-    return {"sqlite": Place("sqlite", str(folder / "online.db"))}
+
+def place_of(kind: str, folder: Path, redis_url: Callable[[], str]) -> Place:
+    made = {
+        "sqlite": lambda: Place("sqlite", str(folder / "online.db")),
+        "redis": lambda: Place("redis", f"{redis_url()} {folder.name}"),
+    }
+    return made[kind]()

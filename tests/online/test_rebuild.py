@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jude.online import Put, PutStatus, SqliteStore
-from jude.online.rebuild import Rebuilt, rebuild
+from jude.online.rebuild import Rebuilt, Verified, rebuild, verify
 from tests.tables.shelf import empty, float32, minutes, write
 
 
@@ -63,4 +63,36 @@ def test_what_the_stream_put_meanwhile_stays(root: Path, tmp_path: Path) -> None
     assert j1 is not None
     assert (j1.position, j1.available_at) == ("08", minutes(1))
     assert rebuild(store, root, "m1", now) == Rebuilt(0, 0, 4, without_vector=1)
+    store.close()
+
+
+def test_an_intact_store_is_left_alone_although_skips_moved_the_tables_on(root: Path, tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "online.db")
+    store.put_many([Put("m1", "job", "j1", "05", struct.pack("<2f", 1, 2), "float32", 2)], minutes(1))
+    assert rebuild(store, root, "m1", now) == Rebuilt(2, 1, 1, without_vector=1)
+    (j1,) = store.get_many("m1", "job", ["j1"])
+    assert j1 is not None
+    assert (j1.position, j1.available_at) == ("05", minutes(1))
+    store.close()
+
+
+def test_a_wrong_store_is_told_and_repaired(root: Path, tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "online.db")
+
+    def put(entity_id: str, position: str, number: float) -> Put:
+        return Put("m1", "job", entity_id, position, struct.pack("<2f", number, 2), "float32", 2)
+
+    store.put_many([put("j1", "06", 9), put("j2", "03", 1), put("j3", "08", 1)], minutes(1))
+    store.put_many([Put("m1", "member", "p1", "03", b"\x01" * 8, "float32", 2)], minutes(1))
+    found = verify(store, root, "m1")
+    assert found == Verified(right=1, newer=1, missing=0, wrong_vector=1, undeleted=1, repaired=0, without_vector=1)
+    assert verify(store, root, "m1", now).repaired == 2
+    assert verify(store, root, "m1").wrong == 0
+    store.close()
+
+
+def test_what_a_guarded_put_cannot_mend_stays_wrong(root: Path, tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "online.db")
+    store.put_many([Put("m1", "job", "j1", "07", b"\x01" * 8, "float32", 2)], minutes(1))
+    assert verify(store, root, "m1", now).wrong == 1
     store.close()

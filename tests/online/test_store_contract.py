@@ -16,12 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jude.online import OnlineStore, OnlineVector, Put, PutResult, PutStatus, open_online
-from tests.online.places import Place, places
+from tests.online.places import Place, place_of
+from tests.stack.redis import redis_server
+
+__all__ = ["redis_server"]
 
 STORED, SAME, NEWER = PutStatus.STORED, PutStatus.ALREADY_THIS_POSITION, PutStatus.NEWER_PRESENT
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
-KINDS = ["sqlite"]  # with places(): all that a new store adds to join
+KINDS = ["sqlite", "redis"]  # with place_of(): all that a new store adds to join
 FRESH_IDS = itertools.count()
+PROJECT = Path(__file__).parents[2]
 
 
 def minutes(count: int) -> datetime:
@@ -39,7 +43,11 @@ def number(found: OnlineVector | None) -> float | None:
 
 @pytest.fixture(params=KINDS, scope="module")
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return places(tmp_path_factory.mktemp("online"))[request.param]
+    return a_place(request.param, tmp_path_factory.mktemp("online"), request)
+
+
+def a_place(kind: str, folder: Path, request: pytest.FixtureRequest) -> Place:
+    return place_of(kind, folder, lambda: request.getfixturevalue("redis_server").url)
 
 
 @pytest.fixture(scope="module")
@@ -174,14 +182,16 @@ def test_another_reader_sees_what_was_put(store: OnlineStore, place: Place, j: s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_processes_on_the_same_keys_store_every_position_at_most_once(kind: str, tmp_path: Path) -> None:
-    place = places(tmp_path)[kind]
-    script = Path(__file__).parent / "hammer.py"
+def test_two_processes_on_the_same_keys_store_every_position_at_most_once(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    place = a_place(kind, tmp_path, request)
     started = [
         subprocess.Popen(
-            [sys.executable, str(script), place.kind, place.path, str(first), "60", "20"],
+            [sys.executable, "-m", "tests.online.hammer", place.kind, place.path, str(first), "60", "20"],
             stdout=subprocess.PIPE,
             text=True,
+            cwd=PROJECT,
         )
         for first in (0, 1)
     ]

@@ -176,3 +176,17 @@ def rebuild_command(conf: Conf = None, overrides: Overrides = None, as_json: AsJ
     from jude.cli.place import open_place
 
     show_rebuilt(rebuild_online(open_place(settings_of(conf, overrides))), as_json=as_json)
+
+
+@online.command("verify")
+def verify_command(
+    conf: Conf = None,
+    overrides: Overrides = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Put what is missing or wrong.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the online store with the tables, row by row; exit code 1 where readers get something wrong."""
+    from jude.cli.online import show_verified, verify_online
+    from jude.cli.place import open_place
+
+    show_verified(verify_online(open_place(settings_of(conf, overrides)), repair=repair), as_json=as_json)

@@ -8,6 +8,7 @@ from typing import Protocol
 from jude.errors import TerminalSettingsError
 from jude.online.nothing import NoOnlineStore
 from jude.online.protocol import OnlineStore
+from jude.online.redis_connect import RedisSettings
 from jude.online.sqlite import SqliteStore
 
 
@@ -16,12 +17,17 @@ class OnlineSettings(Protocol):
 
     @property
     def kind(self) -> str:
-        """Give `sqlite` or `none`."""
+        """Give `sqlite`, `redis` or `none`."""
         ...
 
     @property
     def path(self) -> str | Path | None:
         """Give the SQLite file; unused by other kinds."""
+        ...
+
+    @property
+    def redis(self) -> RedisSettings:
+        """Say which server; unused by other kinds."""
         ...
 
 
@@ -33,4 +39,8 @@ def open_online(settings: OnlineSettings) -> OnlineStore:
         if not settings.path or not str(settings.path):
             raise TerminalSettingsError("online.kind is `sqlite` but online.path is empty: name the store's file.")
         return SqliteStore(settings.path)
-    raise TerminalSettingsError(f"online.kind is {settings.kind!r}: choose `sqlite` or `none`.")
+    if settings.kind == "redis":
+        from jude.online.redis_store import RedisStore
+
+        return RedisStore(settings.redis)
+    raise TerminalSettingsError(f"online.kind is {settings.kind!r}: choose `sqlite`, `redis` or `none`.")

@@ -121,16 +121,33 @@ class TablesSettings:
 
 
 @dataclass(frozen=True, config=_CHECKED)
+class RedisSettings:
+    """`online.redis`"""
+
+    url: str = field(repr=False)  # may hold a password
+    cluster: bool
+    prefix: Annotated[str, Field(pattern=r"^[^{}:\s]+$")]
+    ca_file: LocalPath | None
+    cert_file: LocalPath | None
+    key_file: LocalPath | None
+    timeout_seconds: _Seconds
+    tombstone_days: _Positive | None
+
+
+@dataclass(frozen=True, config=_CHECKED)
 class OnlineSettings:
     """`online`: the store that serves the newest vector of a key."""
 
-    kind: Literal["sqlite", "none"]
+    kind: Literal["sqlite", "redis", "none"]
     path: LocalPath | None
+    redis: RedisSettings
 
     @model_validator(mode="after")
     def _is_complete(self) -> OnlineSettings:
         if self.kind == "sqlite" and self.path is None:
             raise ValueError("kind is sqlite, so path must name its file")
+        if self.kind == "redis" and not self.redis.url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("kind is redis, so redis.url must name a server: redis://host:6379/0, rediss:// with TLS")
         return self
 
 

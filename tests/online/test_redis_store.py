@@ -1,0 +1,153 @@
+"""What only the Redis store promises: restarts, wrong servers, TLS, forgetting tombstones, slots of a cluster."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from jude.errors import TerminalError, TerminalSettingsError, TransientOnlineError
+from jude.online import Put, PutStatus, redis_connect
+from jude.online.redis_store import RedisStore
+from tests.online.places import redis_settings
+from tests.stack.kafka import free_ports
+from tests.stack.redis import RedisServer, need_redis, redis_server, start_redis
+
+__all__ = ["redis_server"]
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def put(entity_id: str, position: str = "01", vector: bytes | None = b"\x00" * 8) -> Put:
+    return Put("m1", "job", entity_id, position, vector, "float32", 2)
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = start_redis(tmp_path / "redis", "--appendonly", "yes")
+    yield server
+    server.kill()
+
+
+def test_a_restart_of_the_server_is_waited_for_and_keeps_what_was_acknowledged(own_server: RedisServer) -> None:
+    store = RedisStore(redis_settings(own_server.url))
+    store.put_many([put(f"j{i}") for i in range(1200)], NOON)
+    own_server.kill()
+    own_server.start()
+    assert None not in store.get_many("m1", "job", [f"j{i}" for i in range(1200)])
+    assert [r.status for r in store.put_many([put("j1"), put("j1", "02")], NOON)] == [
+        PutStatus.ALREADY_THIS_POSITION,
+        PutStatus.STORED,
+    ]
+    own_server.kill()
+    with pytest.raises(TransientOnlineError, match="trying again may help"):
+        store.put_many([put("j1", "03")], NOON)
+    store.close()
+
+
+def test_an_unreachable_server_is_tried_again_by_the_job() -> None:
+    with pytest.raises(TransientOnlineError, match=r"redis://127\.0\.0\.1:1/0"):
+        RedisStore(redis_settings("redis://:secret@127.0.0.1:1/0"))
+
+
+def test_a_wrong_password_is_told_without_it(tmp_path: Path) -> None:
+    server = start_redis(tmp_path / "redis", "--requirepass", "right")
+    try:
+        with pytest.raises(TerminalError, match="refuses this user") as refused:
+            RedisStore(redis_settings(server.url.replace("//", "//:wrong-one@")))
+        assert "wrong-one" not in str(refused.value)
+        RedisStore(redis_settings(server.url.replace("//", "//:right@"))).close()
+    finally:
+        server.kill()
+
+
+def test_a_server_that_forgets_keys_by_itself_is_refused(tmp_path: Path) -> None:
+    server = start_redis(tmp_path / "redis", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(TerminalSettingsError, match="noeviction"):
+            RedisStore(redis_settings(server.url))
+    finally:
+        server.kill()
+
+
+def test_a_full_server_is_tried_again_and_still_read(tmp_path: Path) -> None:
+    server = start_redis(tmp_path / "redis", "--maxmemory", "5mb")
+    try:
+        store = RedisStore(redis_settings(server.url))
+        store.put_many([put("j0-0")], NOON)
+        large = [Put("m1", "job", f"j{i}", "01", b"\0" * 1536, "float32", 384) for i in range(10_000)]
+        with pytest.raises(TransientOnlineError, match="maxmemory"):
+            store.put_many(large, NOON)
+        assert store.get_many("m1", "job", ["j0-0"])[0] is not None
+        store.close()
+    finally:
+        server.kill()
+
+
+def test_deletes_are_forgotten_only_when_asked(redis_server: RedisServer) -> None:
+    store = RedisStore(redis_settings(redis_server.url, "days", tombstone_days=30))
+    store.put_many([put("live"), put("gone", vector=None)], NOON)
+    client = store._client
+    assert client.ttl(store._key("m1", "job", "live")) == -1
+    assert 29 * 86_400 < client.ttl(store._key("m1", "job", "gone")) <= 30 * 86_400
+    store.put_many([put("gone", "02")], NOON)  # the key comes back: nothing of it expires
+    assert client.ttl(store._key("m1", "job", "gone")) == -1
+    store.close()
+
+
+def test_a_value_of_another_layout_is_refused(redis_server: RedisServer) -> None:
+    store = RedisStore(redis_settings(redis_server.url, "layout"))
+    store._client.set(store._key("m1", "job", "j1"), b"\x07\x0201")
+    with pytest.raises(TerminalError, match="layout 7"):
+        store.get_many("m1", "job", ["j1"])
+    store.close()
+
+
+def test_mutual_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_redis()
+    make_certificates(tmp_path)
+    monkeypatch.setattr(redis_connect, "TRIES", 1)
+    files = {"ca_file": tmp_path / "ca.crt", "cert_file": tmp_path / "client.crt", "key_file": tmp_path / "client.key"}
+    tls = ("--tls-cert-file", "server.crt", "--tls-key-file", "server.key", "--tls-ca-cert-file", "ca.crt")
+    paths = [str(tmp_path / part) if not part.startswith("--") else part for part in tls]
+    port = free_ports(1)[0]
+    server = RedisServer(tmp_path, port, ("--port", "0", "--tls-port", str(port), *paths))
+    server.start()
+    try:
+        url = server.url.replace("redis://", "rediss://")
+        store = RedisStore(redis_settings(url, **files))
+        assert store.put_many([put("j1")], NOON)[0].status == PutStatus.STORED
+        store.close()
+        with pytest.raises(TransientOnlineError):
+            RedisStore(redis_settings(url, ca_file=tmp_path / "ca.crt"))
+    finally:
+        server.kill()
+
+
+def make_certificates(folder: Path) -> None:
+    """A throw-away authority, and certificates for both ends."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test-authority", "-days", "2")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
+    for name in ("server", "client"):
+        openssl("req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        signing = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.crt", *signing)
+
+
+def test_the_keys_of_one_script_share_a_slot_of_a_cluster(redis_server: RedisServer) -> None:
+    from redis.crc import key_slot
+
+    store = RedisStore(redis_settings(redis_server.url, "slots"))
+    store._cluster = True
+    keys = [store._key("m1", "job", f"j{i}") for i in range(3000)]
+    scripts = list(store._scripts(keys))
+    assert sorted(n for numbers in scripts for n in numbers) == list(range(3000))
+    assert all(len({key_slot(keys[n]) for n in numbers}) == 1 for numbers in scripts)
+    store.close()
