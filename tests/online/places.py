@@ -24,12 +24,14 @@ class Place:
 
     @property
     def redis(self) -> RedisSettings:
-        return redis_settings(*self.path.split())
+        url, prefix = self.path.split()
+        return redis_settings(url, prefix, cluster="cluster" in prefix)
 
 
 def place_of(kind: str, folder: Path, redis_url: Callable[[], str]) -> Place:
     made = {
         "sqlite": lambda: Place("sqlite", str(folder / "online.db")),
         "redis": lambda: Place("redis", f"{redis_url()} {folder.name}"),
+        "redis-cluster": lambda: Place("redis", f"{redis_url()} cluster-{folder.name}"),
     }
     return made[kind]()

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from jude.online import OnlineStore, OnlineVector, Put, PutResult, PutStatus, open_online
 from tests.online.places import Place, place_of
-from tests.stack.redis import redis_server
+from tests.stack.redis import redis_cluster, redis_server
 
-__all__ = ["redis_server"]
+__all__ = ["redis_cluster", "redis_server"]
 
 STORED, SAME, NEWER = PutStatus.STORED, PutStatus.ALREADY_THIS_POSITION, PutStatus.NEWER_PRESENT
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
-KINDS = ["sqlite", "redis"]  # with place_of(): all that a new store adds to join
+KINDS = ["sqlite", "redis", "redis-cluster"]  # with place_of(): all that a new store adds to join
+SERVERS = {"redis": "redis_server", "redis-cluster": "redis_cluster"}
 FRESH_IDS = itertools.count()
 PROJECT = Path(__file__).parents[2]
 
@@ -47,7 +48,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def a_place(kind: str, folder: Path, request: pytest.FixtureRequest) -> Place:
-    return place_of(kind, folder, lambda: request.getfixturevalue("redis_server").url)
+    return place_of(kind, folder, lambda: request.getfixturevalue(SERVERS[kind]).url)
 
 
 @pytest.fixture(scope="module")

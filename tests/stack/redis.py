@@ -74,3 +74,20 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = start_redis(tmp_path_factory.mktemp("redis"))
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A cluster of one node that holds every slot: it refuses a script over two slots as a large one does."""
+    folder, bus = tmp_path_factory.mktemp("redis-cluster"), str(free_ports(1)[0])
+    enabled = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
+    server = start_redis(folder, *enabled, "--cluster-port", bus)
+    import redis
+
+    with redis.Redis(port=server.port) as node:
+        node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        end = time.monotonic() + START_SECONDS
+        while node.cluster("INFO")["cluster_state"] != "ok" and time.monotonic() < end:
+            time.sleep(0.05)
+    yield server
+    server.kill()

@@ -85,10 +85,11 @@ class RedisStore:
         if not scripts:
             return []
         with redis_errors(self._name):
-            pipeline = self._client.pipeline(transaction=False) if not self._cluster else self._client.pipeline()
+            pipeline = self._client.pipeline() if self._cluster else self._client.pipeline(transaction=False)
             for numbers in scripts:
-                arguments = [part for number in numbers for part in rows[number][1:]]
-                pipeline.eval(_PUT, len(numbers), *(rows[n][0] for n in numbers), self._keep_seconds, *arguments)
+                keys, rest = [rows[n][0] for n in numbers], [part for n in numbers for part in rows[n][1:]]
+                # EVAL, not EVALSHA: a server that was restarted knows no script, and a cluster pipeline refuses it.
+                pipeline.execute_command("EVAL", _PUT, len(keys), *keys, self._keep_seconds, *rest)
             answers = pipeline.execute()
         results: list[PutResult] = [_REFUSED] * len(rows)
         for numbers, answer in zip(scripts, answers, strict=True):
