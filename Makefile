@@ -8,7 +8,7 @@ SETUP = PYTHON='$(PYTHON)' NO_UV='$(NO_UV)' sh scripts/setup.sh
 INPUTS = requirements/java.txt requirements/jars.txt pyproject.toml scripts/setup.sh scripts/setup_spark.py
 BIN = .venv/bin
 
-.PHONY: help setup demo doctor test check lint unit test-kills bench-savings bench-pipeline lock clean distclean
+.PHONY: help setup demo doctor test check lint unit test-kills bench-savings bench-pipeline protobuf lock clean distclean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -52,6 +52,9 @@ bench-savings: .venv/.ready-dev ## how many inferences real change streams need,
 
 bench-pipeline: .venv/.ready-dev ## events per second, micro-batch latency, growth
 	@$(BIN)/python -m benchmarks.pipeline
+
+protobuf: .venv/.ready-dev ## rebuild the Python code of the protobuf schemas
+	@$(BIN)/python -m scripts.protobuf
 
 lock: ## rebuild the hashed requirement files (needs uv; UPGRADE=1 takes newer versions)
 	@UPGRADE='$(UPGRADE)' sh requirements/lock.sh

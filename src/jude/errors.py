@@ -32,6 +32,10 @@ class TransientOnlineError(TransientError):
     """The online store could not be reached or written just now."""
 
 
+class TransientOutputError(TransientError):
+    """The output topic could not be reached, or did not acknowledge every record."""
+
+
 class TerminalSettingsError(TerminalError):
     """The configuration is wrong: which file, which key, which value, and what would be right."""
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jude.online import Put
 from jude.online.sqlite import SqliteStore
+from jude.output import EmbeddingChange, read_record, write_record
 from jude.stream.micro_batch import apply_batch
 from jude.stream.planned import plan_on_driver
 from jude.tables.native import NativeTables
@@ -20,7 +22,10 @@ from tests.stories import NOW, Record, delete, job, record, records, tombstone, 
 from tests.stream.making import make_pipeline
 from tests.stream.reading import rows_of
 
-ARROWS = ("plan", "encode", "store", "online", "text_history", "embedding_history", "quarantine", "ledger", "current")
+ARROWS = (
+    "plan", "encode", "store", "online", "text_history", "embedding_history", "quarantine", "output", "ledger",
+    "current",
+)  # fmt: skip
 CLOCKS = ("ingested_at", "embedded_at", "available_at", "started_at", "quarantined_at", "seconds", "freshness")
 
 BATCHES: list[list[Record]] = [
@@ -42,12 +47,33 @@ class CrashError(Exception):
     """The process dies here."""
 
 
+class Topic:
+    """Every record that was ever published, as bytes; a topic never takes one back."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+
+    def publish(self, changes: Sequence[EmbeddingChange]) -> None:
+        self.records += [write_record(change, "protobuf") for change in changes]
+
+    def close(self) -> None: ...
+
+    def copied_to(self, store: SqliteStore) -> SqliteStore:
+        """What a consumer holds that reads everything, a part of it twice."""
+        for each in [*self.records, *self.records[1::2]]:
+            change = read_record(*each)
+            key = (change.model_version, change.entity_type, change.entity_id, change.position)
+            store.put_many([Put(*key, change.vector, change.dtype, change.dim)], NOW)
+        return store
+
+
 class Deployment:
     """Tables and online store in a folder; opening it again is a restart."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.encoded: list[str] = []
+        self.topic = Topic()
         self._ticks = itertools.count()
 
     def apply(self, number: int, query: str = "q1", after: Callable[[str], None] = lambda step: None) -> None:
@@ -70,7 +96,8 @@ class Deployment:
 
         clock = lambda: NOW + timedelta(seconds=next(self._ticks))  # noqa: E731
         attempts = self.folder / "jude.attempt"
-        return make_pipeline(tables, online, clock, encode=encode, after=after, attempts_file=attempts)
+        parts = {"encode": encode, "after": after, "attempts_file": attempts, "output": self.topic}
+        return make_pipeline(tables, online, clock, **parts)
 
     def contents(self) -> dict[str, list[dict[str, Any]]]:
         """Every table without its clocks, in a fixed order."""
@@ -104,6 +131,9 @@ def test_a_crash_after_any_arrow_leaves_no_trace(arrow: str, tmp_path: Path, uni
     assert without_repeats(deployment.contents()) == without_repeats(uninterrupted.contents())
     assert repeats(deployment) == (1 if arrow == "encode" else 0)
     assert served_times(deployment) == history_times(deployment)
+    assert everything(deployment.topic.copied_to(SqliteStore(tmp_path / "copy.sqlite"))) == everything(
+        SqliteStore(deployment.folder / "online.sqlite")
+    )
 
 
 def test_a_crash_before_the_store_is_counted_as_repeated_work(tmp_path: Path):
@@ -153,6 +183,14 @@ def without_writers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def repeats(deployment: Deployment) -> int:
     return sum(row["inferences_repeated"] for row in deployment.contents()["ledger"])
+
+
+def everything(store: SqliteStore) -> list[Any]:
+    """What readers of a store get, tombstones included."""
+    rows = list(store._reader.execute("SELECT entity_type, entity_id, position, value FROM vectors ORDER BY 1, 2"))
+    store.close()
+    assert rows
+    return rows
 
 
 def history_times(deployment: Deployment) -> dict[tuple[str, str], Any]:

@@ -52,9 +52,7 @@ class OnlineVector:
 class OnlineStore(Protocol):
     """Guarded by position: a put is kept only if its position is greater than the stored one, atomically."""
 
-    def get_many(
-        self, model_version: str, entity_type: str, entity_ids: Sequence[str]
-    ) -> list[OnlineVector | None]:
+    def get_many(self, model_version: str, entity_type: str, entity_ids: Sequence[str]) -> list[OnlineVector | None]:
         """Give one answer per id, in order; None for an unknown or deleted entity."""
         ...
 

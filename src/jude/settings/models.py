@@ -152,6 +152,25 @@ class OnlineSettings:
 
 
 @dataclass(frozen=True, config=_CHECKED)
+class OutputSettings:
+    """`output`: the topic that every applied change goes to."""
+
+    kind: Literal["kafka", "none"]
+    bootstrap_servers: str
+    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+    format: Literal["protobuf", "json"]
+    partitions: _Positive
+    timeout_seconds: _Seconds
+    options: dict[str, _Text] = field(repr=False)  # may hold passwords
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> OutputSettings:
+        if self.kind == "kafka" and not self.bootstrap_servers:
+            raise ValueError("kind is kafka, so bootstrap_servers must name a broker, as host:port")
+        return self
+
+
+@dataclass(frozen=True, config=_CHECKED)
 class SparkSettings:
     """`spark`: the session."""
 
@@ -187,5 +206,6 @@ class Settings:
     encoder: EncoderSettings
     tables: TablesSettings
     online: OnlineSettings
+    output: OutputSettings
     spark: SparkSettings
     log: LogSettings

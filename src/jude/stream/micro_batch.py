@@ -22,6 +22,7 @@ from jude.stream.effects import Effects, put_online
 from jude.stream.failures import without_failed
 from jude.stream.pipeline import Pipeline
 from jude.stream.planned import PlannedBatch
+from jude.stream.publishing import published_changes
 from jude.stream.rows import current_rows, embedding_history_rows, quarantine_rows, text_history_rows
 from jude.stream.vectors import Vectors, find_vectors
 from jude.tables.protocol import Txn
@@ -77,7 +78,10 @@ def _attempt(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> 
     pipeline.after("online")
     counts = count(batch, vectors)
     with watch.stage("history"):
-        quarantined = _append_histories(batch, vectors, effects, pipeline, txn, started_at)
+        quarantined, served_rows = _append_histories(batch, vectors, effects, pipeline, txn, started_at)
+    with watch.stage("output"):
+        pipeline.output.publish(published_changes(served_rows, vectors, pipeline))
+    pipeline.after("output")
     freshness = freshness_of(batch.planned, effects)
     ledger = ledger_rows(
         counts,
@@ -99,13 +103,15 @@ def _attempt(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> 
 
 def _append_histories(
     batch: PlannedBatch, vectors: Vectors, effects: Effects, pipeline: Pipeline, txn: Txn, now: datetime
-) -> pa.Array:
+) -> tuple[pa.Array, pa.Table]:
+    """Give the ids of what went to quarantine, and the rows of embedding_history."""
     append = pipeline.tables.append
     append("text_history", text_history_rows(batch.planned, txn, now), txn)
     pipeline.after("text_history")
-    append("embedding_history", embedding_history_rows(batch.planned, vectors, effects, pipeline, txn, now), txn)
+    served_rows = embedding_history_rows(batch.planned, vectors, effects, pipeline, txn, now)
+    append("embedding_history", served_rows, txn)
     pipeline.after("embedding_history")
     quarantined = quarantine_rows(batch, pipeline, txn, now)
     append("quarantine", quarantined, txn)
     pipeline.after("quarantine")
-    return quarantined["quarantine_id"].combine_chunks()
+    return quarantined["quarantine_id"].combine_chunks(), served_rows

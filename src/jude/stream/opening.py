@@ -18,6 +18,7 @@ from jude.encoder.calls import PASSES_PER_CALL, encode_in_calls
 from jude.entities import Entities, load_entities
 from jude.errors import TerminalSettingsError
 from jude.online.opening import open_online
+from jude.output import open_output
 from jude.release import register
 from jude.settings import EncoderSettings, Settings, TablesSettings
 from jude.stream.checkpoint import ATTEMPTS_NAME, local_folder
@@ -54,6 +55,7 @@ def open_pipeline(settings: Settings, spark: SparkSession | None = None) -> Pipe
         commit_attempts=settings.stream.commit_attempts,
         attempts_file=checkpoint / ATTEMPTS_NAME if checkpoint else None,
         pause=time.sleep,
+        output=open_output(settings.output),
     )
 
 

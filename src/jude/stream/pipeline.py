@@ -12,6 +12,7 @@ from jude.encoder.protocol import Tokeniser
 from jude.encoder.resilient import EncodeResult
 from jude.entities import Entities
 from jude.online.protocol import OnlineStore
+from jude.output import NoOutput, Output
 from jude.tables.protocol import Tables
 
 EncodeInputs = Callable[[Mapping[str, Sequence[int]]], EncodeResult]
@@ -39,6 +40,7 @@ class Pipeline:
     truncate: Literal["stop", "delete_all"] = "stop"
     commit_attempts: int = 8
     attempts_file: Path | None = None
+    output: Output = field(default_factory=NoOutput)
     pause: Callable[[float], None] = field(default=lambda seconds: None)
     after: Callable[[str], None] = _pass_by
 

@@ -45,6 +45,7 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
             )
             wait_for(query, drain, settings.stream.drain_after_seconds)
         finally:
+            pipeline.output.close()
             pipeline.online.close()
 
 

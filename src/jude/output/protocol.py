@@ -1,0 +1,31 @@
+"""What a micro-batch asks of the output topic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from jude.output.message import EmbeddingChange
+
+
+class Output(Protocol):
+    """Where applied changes are published."""
+
+    def publish(self, changes: Sequence[EmbeddingChange]) -> None:
+        """Publish changes and return once all are acknowledged; a replayed batch publishes them again.
+
+        Raises TransientOutputError when some were not acknowledged: the batch is replayed.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class NoOutput:
+    """No output topic."""
+
+    def publish(self, changes: Sequence[EmbeddingChange]) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Nothing to close."""
