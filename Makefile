@@ -8,7 +8,7 @@ SETUP = PYTHON='$(PYTHON)' NO_UV='$(NO_UV)' sh scripts/setup.sh
 INPUTS = requirements/java.txt requirements/jars.txt pyproject.toml scripts/setup.sh scripts/setup_spark.py
 BIN = .venv/bin
 
-.PHONY: help setup demo doctor test check lint unit test-kills bench-savings bench-pipeline protobuf lock clean distclean
+.PHONY: help setup demo demo-live doctor test check lint unit stack-up stack-status stack-down test-live test-kills bench-savings bench-pipeline bench-redis bench-freshness protobuf lock clean distclean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -27,6 +27,9 @@ help: ## what there is
 
 setup: .venv/.ready-run ## build .venv, fetch the Spark jars (everything else does this by itself)
 
+demo-live: .venv/.ready-dev ## the same on PostgreSQL, Debezium, Kafka and Redis, killed in the middle
+	@$(BIN)/python -m deploy.live.demo
+
 demo: .venv/.ready-run ## real changes in, fresh embeddings out, with a summary and a search
 	@$(BIN)/jude demo
 
@@ -44,6 +47,18 @@ lint: .venv/.ready-dev ## ruff and mypy only
 unit: .venv/.ready-dev ## the tests only; PYTEST='-k plan -x' passes options
 	@echo '==> pytest'; $(BIN)/python -m pytest $(PYTEST)
 
+stack-up: .venv/.ready-dev ## PostgreSQL, Kafka, Debezium and Redis on this machine, without containers
+	@$(BIN)/python -m deploy.stack up
+
+stack-status: .venv/.ready-dev ## which of them answer, and where their logs are
+	@$(BIN)/python -m deploy.stack status
+
+stack-down: .venv/.ready-dev ## end them; their data stays (.jude/stack)
+	@$(BIN)/python -m deploy.stack down
+
+test-live: .venv/.ready-dev ## every part of the real chain is killed under load (about twenty minutes)
+	@$(BIN)/python -m pytest -m live tests/live
+
 test-kills: .venv/.ready-dev ## ten real kill -9 of the stream at random moments (about eight minutes)
 	@JUDE_TEST_KILLS=10 $(BIN)/python -m pytest tests/stream/test_kill.py
 
@@ -52,6 +67,12 @@ bench-savings: .venv/.ready-dev ## how many inferences real change streams need,
 
 bench-pipeline: .venv/.ready-dev ## events per second, micro-batch latency, growth
 	@$(BIN)/python -m benchmarks.pipeline
+
+bench-redis: .venv/.ready-dev ## puts and reads per second of both online stores
+	@$(BIN)/python -m benchmarks.online
+
+bench-freshness: .venv/.ready-dev ## PostgreSQL commit to readable, on the real chain (about half an hour)
+	@$(BIN)/python -m benchmarks.freshness --writer native --writer spark
 
 protobuf: .venv/.ready-dev ## rebuild the Python code of the protobuf schemas
 	@$(BIN)/python -m scripts.protobuf

@@ -1,0 +1,188 @@
+"""From the commit in PostgreSQL to readable in Redis and visible in Delta, on the real chain with the real model.
+
+    python -m benchmarks.freshness [--changes 5000] [--rate 20] [--writer native]
+
+10,000 entities are loaded and embedded by the stream itself (with the hashing encoder's tables this would be quick; the
+model's are seeded beforehand and not measured). Then rows get new texts at a steady rate. What is measured stands in
+embedding_history: `source_ts` is the database's commit time as Debezium read it from the log, `available_at` the
+moment before the put that Redis acknowledged; visible in Delta is the time of the commit file of embedding_current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.machine import describe, load, say
+from deploy.live.compare import wait_until_equal
+from deploy.live.source import Record, Source, read_history
+from deploy.live.stream import PROJECT, SupervisedStream
+from deploy.stack.stack import Stack
+from jude.settings import Settings, load_settings
+from jude.tables.reading import read
+
+WARM_UP_SECONDS: Final = 20
+PATIENCE_SECONDS: Final = 3_600.0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure; the last line is one JSON object."""
+    given = _arguments(argv)
+    say(describe())
+    stack = Stack(PROJECT / ".jude" / "bench-freshness", say=say)
+    stack.down(remove=True)
+    found: dict[str, float] = {}
+    try:
+        stack.up()
+        for writer in given.writer or ("native",):
+            found |= _measure(stack, writer, given)
+    finally:
+        stack.down(remove=True)
+    say(f"At the end: {load()}")
+    print(json.dumps(found), flush=True)
+
+
+def _measure(stack: Stack, writer: str, given: argparse.Namespace) -> dict[str, float]:
+    work = stack.folder / writer
+    work.mkdir()
+    overrides = (f"tables.writer={writer}", f"tables.root={work}/tables", f"stream.checkpoint={work}/checkpoint",
+                 f"online.redis.prefix={writer}", f"output.topic=out.{writer}", "source.max_offsets_per_trigger=2000",
+                 *given.set)  # fmt: skip
+    stream = SupervisedStream(stack.conf, work / "stream.log", overrides)
+    settings = load_settings(stack.conf, overrides)
+    source = Source(stack.database_url)
+    short = "" if writer == "native" else f"{writer}_"
+    _load(source, given.entities)
+    stream.start()
+    try:
+        began = time.monotonic()
+        _settle(stack, settings)
+        say(f"{given.entities:,} entities are embedded after {time.monotonic() - began:.0f} s")
+        found = _steady(stack, settings, source, given, given.rate, given.changes, text=True, prefix=short)
+        if writer == "native":
+            fast = _steady(stack, settings, source, given, 100.0, given.changes_at_100, text=False, prefix="")
+            found["p95_seconds_100eps"] = fast["p95_seconds"]
+            found |= _burst(stack, settings, source, given)
+    finally:
+        stream.stop()
+    return found
+
+
+def _load(source: Source, entities: int) -> None:
+    """Fill the database: real members, as often as needed under keys of their own."""
+    rows = [r["value"]["after"] for r in _members() if r["value"]["op"] in ("c", "r")]
+    records = (_member(rows[number % len(rows)], number, 0) for number in range(entities))
+    while batch := list(itertools.islice(records, 500)):
+        source.play(batch)
+
+
+def _steady(
+    stack: Stack, settings: Settings, source: Source, given: argparse.Namespace, rate: float, changes: int, *,
+    text: bool, prefix: str,
+) -> dict[str, float]:  # fmt: skip
+    """Change rows at a rate, one transaction each. `text`: every change is a new text; else the history's own mix."""
+    edits = _new_texts(given.entities) if text else itertools.cycle(_members())
+    warm_up = int(WARM_UP_SECONDS * rate)
+    _play(source, edits, rate, warm_up)
+    began = datetime.now(UTC)
+    _play(source, edits, rate, changes)
+    _settle(stack, settings)
+    rows = [r for r in _served(settings) if r["source_ts"] >= began]
+    online = [(r["available_at"] - r["source_ts"]).total_seconds() for r in rows if r["available_at"]]
+    visible = _visible(settings, rows)
+    say(f"{rate:.0f} changes/s, {changes:,} changes: {len(online):,} new vectors; {load()}")
+    found = {}
+    for percent in (50, 95, 99):
+        found[f"{prefix}p{percent}_seconds"] = round(float(np.percentile(online, percent)), 3)
+        found[f"{prefix}delta_p{percent}_seconds"] = round(float(np.percentile(visible, percent)), 3)
+    say(json.dumps(found))
+    return found
+
+
+def _burst(stack: Stack, settings: Settings, source: Source, given: argparse.Namespace) -> dict[str, float]:
+    """1,000 rows get a new text in one transaction: seconds until the last is readable, and of encoding alone."""
+    before = len(read(str(settings.tables.root), "ledger", ["writer_batch"]))
+    edits = _new_texts(given.entities)
+    began = datetime.now(UTC)
+    source.play(itertools.islice(edits, 1000))
+    _settle(stack, settings)
+    rows = [r for r in _served(settings) if r["source_ts"] >= began]
+    seconds = [(r["available_at"] - r["source_ts"]).total_seconds() for r in rows if r["available_at"]]
+    stages = (
+        read(str(settings.tables.root), "ledger", ["started_at", "writer_batch", "seconds"]).slice(before).to_pylist()
+    )
+    batches = {row["writer_batch"]: dict(row["seconds"]) for row in stages if row["started_at"] >= began}
+    encode = sum(batch["encode"] for batch in batches.values())
+    say(f"burst: {len(rows)} new vectors readable after {max(seconds):.2f} s, of which encoding {encode:.2f} s")
+    return {"burst_1000_seconds": round(max(seconds), 2), "burst_1000_encode_seconds": round(encode, 2)}
+
+
+def _play(source: Source, edits: Iterator[Record], rate: float, changes: int) -> None:
+    began = time.monotonic()
+    for number, record in enumerate(itertools.islice(edits, changes)):
+        time.sleep(max(0.0, began + number / rate - time.monotonic()))
+        source.play([record])
+
+
+def _new_texts(entities: int) -> Iterator[Record]:
+    chance, rows = random.Random(7), [r["value"]["after"] for r in _members()]
+    for number in itertools.count(time.time_ns() // 1_000_000):
+        yield _member(rows[number % len(rows)], chance.randrange(entities), number)
+
+
+def _member(row: dict[str, Any], number: int, version: int) -> Record:
+    after = {**row, "id": f"m{number:07d}"}
+    after["headline"] = f"{row.get('headline')} {number}" + (f", since {version}" if version else "")
+    return {"topic": "jude.public.members", "key": {"id": after["id"]}, "value": {"op": "u", "after": after}}
+
+
+def _members() -> list[Record]:
+    history = read_history(PROJECT / "data" / "sample")
+    return [r for r in history if r["topic"] == "jude.public.members" and r["value"]["op"] != "d"]
+
+
+def _settle(stack: Stack, settings: Settings) -> None:
+    compared = wait_until_equal(stack.database_url, settings, PATIENCE_SECONDS)
+    if compared.differences:
+        raise RuntimeError(f"the stream did not catch up: {compared.differences}")
+
+
+def _served(settings: Settings) -> list[dict[str, Any]]:
+    columns = ["source_ts", "available_at", "writer_query", "writer_batch", "origin"]
+    return read(str(settings.tables.root), "embedding_history", columns).to_pylist()
+
+
+def _visible(settings: Settings, rows: list[dict[str, Any]]) -> list[float]:
+    """Seconds from the source's commit to the commit file of embedding_current that made the batch visible."""
+    commits: dict[int, float] = {}
+    for file in (Path(str(settings.tables.root)) / "embedding_current" / "_delta_log").glob("*.json"):
+        for line in file.read_text().splitlines():
+            action = json.loads(line)
+            if "txn" in action and "stream" in action["txn"]["appId"]:
+                commits[action["txn"]["version"]] = file.stat().st_mtime
+    pairs = ((commits.get(r["writer_batch"]), r["source_ts"].timestamp()) for r in rows)
+    return [at - source for at, source in pairs if at is not None] or [float("nan")]
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.freshness", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--entities", type=int, default=10_000, help="rows in the database (default: %(default)s)")
+    parser.add_argument("--changes", type=int, default=5_000, help="measured changes (default: %(default)s)")
+    parser.add_argument("--changes-at-100", type=int, default=6_000, help="those at 100/s (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=20.0, help="changes per second (default: %(default)s)")
+    parser.add_argument("--writer", action="append", choices=("native", "spark"), help="native unless named")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override a setting of the stream")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How JUDE and what it needs is put on machines."""

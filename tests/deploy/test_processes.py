@@ -1,0 +1,64 @@
+"""Processes are stopped only by those who started them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deploy.stack.processes import Command, Started, is_alive, start, stop
+from deploy.stack.programs import MissingProgramError, check_reachable
+from deploy.stack.stack import Stack
+
+
+def sleeping(folder: Path, code: str = "import time; time.sleep(60)") -> Started:
+    return start(Command([sys.executable, "-c", code], folder, folder / "log"))
+
+
+def test_a_started_process_is_ours_until_it_ends(tmp_path: Path) -> None:
+    process = sleeping(tmp_path)
+    assert is_alive(process)
+    stop(process)
+    assert not is_alive(process)
+    stop(process)  # again: nothing happens
+
+
+def test_another_process_with_the_same_number_is_left_alone(tmp_path: Path) -> None:
+    process = sleeping(tmp_path)
+    stop(Started(process.pid, "Thu Jan  1 00:00:00 1970"))
+    assert is_alive(process)
+    stop(process)
+
+
+def test_one_that_does_not_listen_is_killed_and_a_stopped_one_too(tmp_path: Path) -> None:
+    deaf = sleeping(tmp_path, "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)")  # fmt: skip  # noqa: E501
+    while not (tmp_path / "log").read_text():
+        time.sleep(0.01)
+    stop(deaf, wait_seconds=0.2)
+    assert not is_alive(deaf)
+
+
+def test_a_stack_that_was_never_up_is_down(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "stack", say=lambda line: None)
+    assert set(stack.status()) == {"postgres", "kafka", "redis", "connect"}
+    assert all(state.startswith("down") for state in stack.status().values())
+    stack.down(remove=True)
+    assert not (tmp_path / "stack").exists()
+
+
+def test_a_folder_that_is_no_stack_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    Stack(tmp_path, say=lambda line: None).down(remove=True)
+    assert (tmp_path / "mine").exists()
+
+
+def test_a_folder_that_the_database_cannot_enter_is_told(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(MissingProgramError, match="JUDE_STACK"):
+        check_reachable(closed / "postgres", "postgres")
+    check_reachable(closed / "postgres", None)
+
+

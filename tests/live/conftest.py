@@ -1,0 +1,29 @@
+"""One stack for all live tests; skipped with the reason where a program is missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[object]:
+    """PostgreSQL, Kafka, Debezium and Redis, new and empty."""
+    pytest.importorskip("confluent_kafka")
+    pytest.importorskip("psycopg")
+    from deploy.stack.programs import MissingProgramError
+    from deploy.stack.stack import Stack
+
+    made = Stack(Path(os.environ.get("JUDE_STACK_TESTS") or PROJECT / ".jude" / "test-stack"), say=lambda line: None)
+    made.down(remove=True)
+    try:
+        made.up()
+    except MissingProgramError as missing:
+        pytest.skip(str(missing))
+    yield made
+    made.down(remove=not os.environ.get("JUDE_KEEP_STACK"))
