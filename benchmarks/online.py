@@ -69,7 +69,7 @@ def _redis(folder: Path, entities: int) -> dict[str, float]:
                 timeout_seconds=10.0,
                 tombstone_days=None,
                 **files,
-            )  # fmt: skip
+            )
         )
         found = _measure("redis", store, entities)
         used = store._client.info("memory")["used_memory"]

@@ -169,6 +169,38 @@ def run_command(
     stream_with_progress(settings_of(conf, [*(overrides or ()), *trigger]))
 
 
+@stream.command("status")
+def stream_status_command(conf: Conf = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Say whether the stream runs, how far it has read, and how far Kafka is ahead of it."""
+    from jude.cli.control import show_stream, stream_now
+
+    show_stream(stream_now(settings_of(conf, overrides)), as_json=as_json)
+
+
+@stream.command("drain")
+def drain_command(
+    conf: Conf = None,
+    overrides: Overrides = None,
+    wait: Annotated[float, typer.Option("--wait", min=1, help="Seconds to wait for the running batch.")] = 120,
+) -> None:
+    """Ask the running stream to finish its batch and end, and wait until it has."""
+    from jude.cli.control import drain_stream
+
+    drain_stream(settings_of(conf, overrides), wait)
+
+
+@stream.command("reset")
+def reset_command(
+    conf: Conf = None,
+    overrides: Overrides = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Put the checkpoint aside: the next start reads the source from the beginning (nothing is doubled)."""
+    from jude.cli.control import reset_stream
+
+    reset_stream(settings_of(conf, overrides), sure=yes)
+
+
 @online.command("rebuild")
 def rebuild_command(conf: Conf = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Fill a lost online store from the tables; safe beside a running stream, and to repeat."""

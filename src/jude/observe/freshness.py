@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -50,6 +50,11 @@ class Histogram:
             if reached >= rank:
                 return _middle_seconds(bucket)
         return None
+
+    def values(self) -> Iterator[tuple[float, int]]:
+        """Give (seconds, how often) per bucket, for another kind of histogram."""
+        for bucket, count in sorted(self.counts.items()):
+            yield _middle_seconds(bucket), count
 
     @property
     def total(self) -> int:

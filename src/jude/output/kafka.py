@@ -100,4 +100,4 @@ def _ensure_topic(common: Mapping[str, str], topic: str, partitions: int) -> Non
         if reason.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
             raise TerminalError(f"The output topic {topic} is not there, and we may not create it: {reason}") from error
         raise TransientOutputError(f"The broker of the output topic {topic} does not answer: {reason}") from error
-    log_event(log, logging.INFO, "output_topic_created", partitions=partitions)
+    log_event(log, logging.INFO, "output_topic_created", topic=topic, partition_count=partitions)

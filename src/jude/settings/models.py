@@ -61,6 +61,7 @@ class StreamSettings:
     checkpoint: Location
     source_epoch: Annotated[int, Field(ge=0)]
     truncate: Literal["stop", "delete_all"]
+    missing_field: Literal["stop", "quarantine"]
     planner: Literal["auto", "driver", "executors"]
     driver_rows: _Positive
     commit_attempts: _Positive
@@ -171,6 +172,23 @@ class OutputSettings:
 
 
 @dataclass(frozen=True, config=_CHECKED)
+class MaintenanceSettings:
+    """`maintenance`: what jobs/maintenance.py does to the tables."""
+
+    target_mib: _Positive
+    small_files: _Positive
+    retention_hours: Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class MetricsSettings:
+    """`metrics`: where Prometheus finds the stream's."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] | None
+    host: str
+
+
+@dataclass(frozen=True, config=_CHECKED)
 class SparkSettings:
     """`spark`: the session."""
 
@@ -207,5 +225,7 @@ class Settings:
     tables: TablesSettings
     online: OnlineSettings
     output: OutputSettings
+    maintenance: MaintenanceSettings
+    metrics: MetricsSettings
     spark: SparkSettings
     log: LogSettings

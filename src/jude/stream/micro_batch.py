@@ -21,7 +21,7 @@ from jude.stream.counting import count, freshness_of
 from jude.stream.effects import Effects, put_online
 from jude.stream.failures import without_failed
 from jude.stream.pipeline import Pipeline
-from jude.stream.planned import PlannedBatch
+from jude.stream.planned import PlannedBatch, stop_at_missing_fields
 from jude.stream.publishing import published_changes
 from jude.stream.rows import current_rows, embedding_history_rows, quarantine_rows, text_history_rows
 from jude.stream.vectors import Vectors, find_vectors
@@ -65,6 +65,8 @@ def _attempt(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> 
     watch = Stopwatch(time.monotonic)
     with watch.stage("plan"):
         batch = plan()
+    if pipeline.missing_field == "stop":
+        stop_at_missing_fields(batch.planned)
     pipeline.after("plan")
     with watch.stage("encode"):
         vectors = find_vectors(batch.planned, pipeline, txn)

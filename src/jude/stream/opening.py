@@ -52,6 +52,7 @@ def open_pipeline(settings: Settings, spark: SparkSession | None = None) -> Pipe
         clock=now,
         source_epoch=settings.stream.source_epoch,
         truncate=settings.stream.truncate,
+        missing_field=settings.stream.missing_field,
         commit_attempts=settings.stream.commit_attempts,
         attempts_file=checkpoint / ATTEMPTS_NAME if checkpoint else None,
         pause=time.sleep,

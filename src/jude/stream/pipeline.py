@@ -38,6 +38,7 @@ class Pipeline:
     origin: str = "stream"
     source_epoch: int = 0
     truncate: Literal["stop", "delete_all"] = "stop"
+    missing_field: Literal["stop", "quarantine"] = "quarantine"
     commit_attempts: int = 8
     attempts_file: Path | None = None
     output: Output = field(default_factory=NoOutput)

@@ -48,6 +48,23 @@ def load_known(keys: Iterable[Key], restore: Iterable[Key], pipeline: Pipeline) 
     return known.set_column(KNOWN.get_field_index("fields"), KNOWN.field("fields"), pa.array(fields, FIELDS))
 
 
+def stop_at_missing_fields(planned: pa.Table) -> None:
+    """Stop where a text column is gone: every later record would lack it, too. Columns in: PLANNED.
+
+    Raises TerminalSourceError; nothing of the batch was written.
+    """
+    lacking = planned.filter(pc.equal(planned["error_class"], "missing_field"))
+    if not lacking.num_rows:
+        return
+    said = sorted(set(zip(lacking["entity_type"].to_pylist(), lacking["error"].to_pylist(), strict=True)))
+    raise TerminalSourceError(
+        f"A text column is gone from the source ({lacking.num_rows} records of this batch): "
+        f"{'; '.join(f'{entity_type}: {error}' for entity_type, error in said)}. Bring the column back; or change "
+        "text_fields of the entity (a new model version); or set stream.missing_field to quarantine: the other "
+        "entities go on, and these records wait for a replay."
+    )
+
+
 def truncate_deletes(truncates: Sequence[Truncate], changes: pa.Table, pipeline: Pipeline) -> pa.Table:
     """Turn each truncate into a delete of every key that may live, or stop: that is for the operator to decide.
 

@@ -33,9 +33,9 @@ def replay_quarantine(rows: pa.Table, pipeline: Pipeline, replay_id: str) -> Rep
     closed = 0
     for number, epoch in enumerate(sorted(set(rows["source_epoch"].to_pylist()))):
         same_epoch = rows.filter(pc.equal(rows["source_epoch"], epoch))
-        closed += _replay_epoch(
-            same_epoch, replace(pipeline, source_epoch=epoch, origin="replay"), Txn("replay", replay_id, number)
-        )
+        # One record that still lacks a column must not keep the others from being replayed.
+        replaying = replace(pipeline, source_epoch=epoch, origin="replay", missing_field="quarantine")
+        closed += _replay_epoch(same_epoch, replaying, Txn("replay", replay_id, number))
     return Replayed(closed, rows.num_rows - closed)
 
 

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Literal
 
 from pyspark.sql import SparkSession
+from pyspark.sql.streaming.listener import StreamingQueryListener
 
 from jude.changes.sources import read_changes
 from jude.observe import configure_logs, log_event
+from jude.observe.metrics import Metrics, open_metrics
 from jude.settings import Settings
 from jude.spark import build_spark
 from jude.stream.checkpoint import locked
@@ -33,6 +35,9 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
     with locked(settings.stream.checkpoint):
         spark = start_spark(settings)
         pipeline = open_pipeline(settings, spark)
+        metrics = open_metrics(settings.metrics)
+        if metrics is not None:
+            spark.streams.addListener(_listener(metrics))
         drain = drain or Drain()
         drain.on_sigterm(spark)
         try:
@@ -41,7 +46,7 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
                 pipeline,
                 settings,
                 drain,
-                report or log_batch,
+                reporting(report or log_batch, metrics),
             )
             wait_for(query, drain, settings.stream.drain_after_seconds)
         finally:
@@ -59,6 +64,24 @@ def start_spark(settings: Settings) -> SparkSession:
         shuffle_partitions=chosen.shuffle_partitions,
         extra=chosen.extra,
     )
+
+
+def reporting(report: Callable[[Applied], None], metrics: Metrics | None) -> Callable[[Applied], None]:
+    """Report a committed batch to its reader and to Prometheus."""
+    if metrics is None:
+        return report
+
+    def both(applied: Applied) -> None:
+        metrics.add_batch(applied.txn.version, applied.counts, applied.seconds, applied.freshness)
+        report(applied)
+
+    return both
+
+
+def _listener(metrics: Metrics) -> StreamingQueryListener:
+    from jude.stream.listener import ProgressListener
+
+    return ProgressListener(metrics)
 
 
 def log_batch(applied: Applied) -> None:

@@ -115,6 +115,10 @@ class TableLog:
         """Give the partitions that have files."""
         return self._by_partition.keys()
 
+    def holds(self, path: str) -> bool:
+        """Tell whether a file is live."""
+        return path in self._files
+
     def transaction_version(self, app_id: str) -> int | None:
         """Give the newest version that this app id committed, as of the last refresh; None if it never did."""
         if app_id not in self._txns:

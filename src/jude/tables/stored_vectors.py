@@ -91,6 +91,8 @@ class StoredVectors:
         for file, added in log.drain():
             index = self._indexes.get(file.partition[0])
             if index is not None and added:
+                if not log.holds(file.path):  # compacted since, and perhaps vacuumed: its removal comes in this journal
+                    continue
                 index.add_file(file.path, _hashes_in(files_at, file))
             elif index is not None:
                 index.remove_file(file.path)

@@ -1,0 +1,87 @@
+"""Maintenance beside a writer: fewer files, the same rows, and nobody has to plan again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deltalake import DeltaTable
+
+from jude.online import SqliteStore
+from jude.stream.micro_batch import apply_batch
+from jude.stream.planned import plan_on_driver
+from jude.tables.maintenance import maintain
+from jude.tables.native import NativeTables
+from jude.tables.protocol import Txn
+from jude.tables.spec import TABLES
+from tests.stories import delete, job, records, upsert
+from tests.stream.making import make_pipeline
+from tests.stream.reading import rows_of
+
+APPENDED = ("text_history", "embedding_store", "embedding_history", "ledger")
+
+
+@dataclass
+class Wanted:
+    target_mib: int = 128
+    small_files: int = 4
+    retention_hours: int = 0
+
+
+class Writer:
+    """A stream's batches, one after the other, by one process that never opens the tables again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "tables"
+        tables = NativeTables(self.root, buckets=2)
+        tables.ensure()
+        self.pipeline = make_pipeline(tables, SqliteStore(folder / "online.sqlite"))
+        self.batches = 0
+
+    def write(self, batches: int) -> None:
+        for _ in range(batches):
+            lsn = 100 * (self.batches + 1)
+            rows = [upsert(f"j{n}", lsn + n, job(f"Cook {self.batches}.{n}")) for n in range(3)]
+            batch = records([*rows, delete("j2", lsn + 9)])
+            apply_batch(lambda batch=batch: plan_on_driver(batch, self.pipeline), self.pipeline,
+                        Txn("stream", "q1", self.batches))  # fmt: skip
+            self.batches += 1
+
+
+def files(root: Path, table: str) -> int:
+    return len(DeltaTable(str(root / table)).file_uris())
+
+
+def test_a_pass_between_batches_changes_no_row_and_stops_no_batch(tmp_path: Path) -> None:
+    plain, kept = Writer(tmp_path / "plain"), Writer(tmp_path / "kept")
+    plain.write(16)
+    for _ in range(2):
+        kept.write(8)
+        done = {each.table: each for each in maintain(str(kept.root), {}, Wanted())}
+        assert not any(each.yielded for each in done.values())
+        assert all(done[name].files_after == 1 < done[name].files_before for name in APPENDED)
+        assert all(done[name].vacuumed for name in (*APPENDED, "embedding_current"))
+    for name in TABLES:
+        assert comparable(kept.root, name) == comparable(plain.root, name), name
+
+
+def test_few_files_are_left_alone(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    writer.write(3)
+    before = {name: files(writer.root, name) for name in APPENDED}
+    maintain(str(writer.root), {}, Wanted(small_files=32))
+    assert {name: files(writer.root, name) for name in APPENDED} == before
+
+
+def test_readers_keep_replaced_files_for_the_time_of_retention(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    writer.write(8)
+    reader = DeltaTable(str(writer.root / "text_history"))
+    done = {each.table: each for each in maintain(str(writer.root), {}, Wanted(retention_hours=24))}
+    assert (done["text_history"].vacuumed, done["text_history"].files_after) == (0, 1)
+    assert reader.to_pyarrow_table().num_rows == len(rows_of(writer.root, "text_history"))
+
+
+def comparable(root: Path, table: str) -> list[dict[str, object]]:
+    return rows_of(root, table, without=("seconds", "started_at", "freshness"))
+
