@@ -57,7 +57,8 @@ stack-down: .venv/.ready-dev ## end them; their data stays (.jude/stack)
 	@$(BIN)/python -m deploy.stack down
 
 test-live: .venv/.ready-dev ## every part of the real chain is killed under load (about twenty minutes)
-	@$(BIN)/python -m pytest -m live tests/live
+	@$(BIN)/python -m pytest -m live tests
+	@JUDE_TEST_HISTORIES=200 $(BIN)/python -m pytest tests/stream/test_random_histories.py
 
 test-kills: .venv/.ready-dev ## ten real kill -9 of the stream at random moments (about eight minutes)
 	@JUDE_TEST_KILLS=10 $(BIN)/python -m pytest tests/stream/test_kill.py

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from jude.errors import TerminalError, TerminalSettingsError, TransientOnlineErr
 from jude.online import Put, PutStatus, redis_connect
 from jude.online.redis_store import RedisStore
 from tests.online.places import redis_settings
+from tests.stack.certificates import make_certificates
 from tests.stack.kafka import free_ports
 from tests.stack.redis import RedisServer, need_redis, redis_server, start_redis
 
@@ -124,21 +124,6 @@ def test_mutual_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             RedisStore(redis_settings(url, ca_file=tmp_path / "ca.crt"))
     finally:
         server.kill()
-
-
-def make_certificates(folder: Path) -> None:
-    """A throw-away authority, and certificates for both ends."""
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test-authority", "-days", "2")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
-    for name in ("server", "client"):
-        openssl("req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signing = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.crt", *signing)
 
 
 def test_the_keys_of_one_script_share_a_slot_of_a_cluster(redis_server: RedisServer) -> None:

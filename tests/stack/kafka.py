@@ -6,11 +6,13 @@ A room that needs it says so in its conftest or test module: `from tests.stack.k
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,17 +57,41 @@ class KafkaBroker:
     """A running broker: where it listens."""
 
     bootstrap_servers: str
+    secure_servers: str = ""  # SASL_SSL with client certificates; only where the broker was started so
+
+
+_SECURE: Final = """listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
+inter.broker.listener.name=PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\
+  user_jude="secret";
+ssl.keystore.type=PEM
+ssl.keystore.location={certificates}/server.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={certificates}/ca.crt
+ssl.client.auth=required
+"""
 
 
 @pytest.fixture(scope="session")
 def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """Start one broker for the whole run; skip with a reason where its jars cannot be had."""
+    with running_broker(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@contextmanager
+def running_broker(folder: Path, certificates: Path | None = None) -> Iterator[KafkaBroker]:
+    """Run a broker; with certificates it also listens where a client needs one, and a password (jude, secret)."""
     pytest.importorskip("confluent_kafka")
     jars = fetch_jars()
-    folder = tmp_path_factory.mktemp("kafka")
-    broker, controller = free_ports(2)
+    broker, controller, secure = free_ports(3)
     properties = folder / "server.properties"
-    properties.write_text(_PROPERTIES.format(broker=broker, controller=controller, state=folder / "state"))
+    text = _PROPERTIES.format(broker=broker, controller=controller, state=folder / "state")
+    if certificates is not None:
+        text = re.sub("(?m)^(listeners|advertised.listeners)=.*", rf"\g<0>,SASL_SSL://127.0.0.1:{secure}", text)
+        text += _SECURE.format(certificates=certificates)
+    properties.write_text(text)
     storage = [*java(jars), "kafka.tools.StorageTool"]
     cluster = subprocess.run([*storage, "random-uuid"], check=True, capture_output=True, text=True).stdout.split()[-1]
     subprocess.run([*storage, "format", "-t", cluster, "-c", str(properties)], check=True, capture_output=True)
@@ -76,7 +102,7 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBrok
         )
     try:
         wait_until_it_answers(process, broker, log)
-        yield KafkaBroker(f"127.0.0.1:{broker}")
+        yield KafkaBroker(f"127.0.0.1:{broker}", f"127.0.0.1:{secure}")
     finally:
         process.terminate()
         try:
