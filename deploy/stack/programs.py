@@ -21,8 +21,8 @@ def postgres_folder() -> Path:
     """Find the newest PostgreSQL's programs; Debian keeps them off the PATH."""
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name.split(".")[0]))
     on_path = shutil.which("initdb")
-    places = [Path(on_path).parent] if on_path else places
-    if not places or not (places[-1] / "initdb").exists():
+    places = [Path(on_path).resolve().parent] if on_path else places
+    if not places or not (places[-1] / "pg_isready").exists():
         raise MissingProgramError(_sentence("PostgreSQL", _HOW["postgresql"]))
     return places[-1]
 

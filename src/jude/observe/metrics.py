@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final, Protocol
 
 from jude.errors import TerminalEnvironmentError
@@ -33,26 +34,22 @@ class Metrics:
         except ImportError as error:
             missing = "The package prometheus-client is missing: pip install 'jude[live]', or set metrics.port to null."
             raise TerminalEnvironmentError(missing) from error
-        self.registry = prometheus.CollectorRegistry()
-        of = {"registry": self.registry}
-        self._events = prometheus.Counter("jude_events", "Events by what became of them", ["entity", "fate"], **of)
-        self._vectors = prometheus.Counter(
-            "jude_vectors", "Changes by where the vector is from", ["entity", "kind"], **of
+        self.registry = registry = prometheus.CollectorRegistry()
+        counter, gauge = partial(prometheus.Counter, registry=registry), partial(prometheus.Gauge, registry=registry)
+        self._events = counter("jude_events", "Events by what became of them", ["entity", "fate"])
+        self._vectors = counter("jude_vectors", "Changes by where the vector is from", ["entity", "kind"])
+        self._tokens = counter("jude_tokens", "Tokens that the model read", ["entity"])
+        self._stages = prometheus.Summary(
+            "jude_stage_seconds", "Seconds per stage of a batch", ["stage"], registry=registry
         )
-        self._tokens = prometheus.Counter("jude_tokens", "Tokens that the model read", ["entity"], **of)
-        self._stages = prometheus.Summary("jude_stage_seconds", "Seconds per stage of a batch", ["stage"], **of)
         self._fresh = prometheus.Histogram(
             "jude_freshness_seconds", "Commit in the database to readable online", ["entity"],
-            buckets=_FRESHNESS_EDGES, **of,
+            buckets=_FRESHNESS_EDGES, registry=registry,
         )  # fmt: skip
-        self._batch = prometheus.Gauge("jude_last_batch", "Number of the newest committed batch", **of)
-        self._at = prometheus.Gauge("jude_last_batch_timestamp_seconds", "When it was committed", **of)
-        self._behind = prometheus.Gauge(
-            "jude_offsets_behind", "Records that the source holds and we have not read", **of
-        )
-        self._rate = prometheus.Gauge(
-            "jude_input_rows_per_second", "Records read per second, by Spark's own count", **of
-        )
+        self._batch = gauge("jude_last_batch", "Number of the newest committed batch")
+        self._at = gauge("jude_last_batch_timestamp_seconds", "When it was committed")
+        self._behind = gauge("jude_offsets_behind", "Records that the source holds and we have not read")
+        self._rate = gauge("jude_input_rows_per_second", "Records read per second, by Spark's own count")
 
     def add_batch(
         self, number: int, counts: Mapping[str, BatchCounts], seconds: Mapping[str, float],

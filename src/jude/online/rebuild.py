@@ -135,7 +135,7 @@ class _Wanted:
 
     @property
     def without_vector(self) -> int:
-        return self._live.num_rows + self._deleted.num_rows - self._given
+        return int(self._live.num_rows + self._deleted.num_rows - self._given)
 
     def batches(self, progress: Progress) -> Iterator[list[Put]]:
         puts = chain(_tombstones(self._deleted), _vectors(self._root, self._model_version, self._live))

@@ -77,9 +77,9 @@ def read_record(key: bytes, value: bytes | None, headers: Iterable[tuple[str, by
 def _to_protobuf(change: EmbeddingChange) -> bytes:
     from jude.output.embedding_change_pb2 import EmbeddingChange as Message
 
-    values = {name: value for name, value in asdict(change).items() if value is not None}
-    clocks = {f"{name}_us": _microseconds(values.pop(name)) for name in _CLOCKS if name in values}
-    return Message(**values, **clocks).SerializeToString()
+    values: dict[str, Any] = {name: value for name, value in asdict(change).items() if value is not None}
+    values |= {f"{name}_us": _microseconds(values.pop(name)) for name in _CLOCKS if name in values}
+    return Message(**values).SerializeToString()
 
 
 def _from_protobuf(value: bytes) -> EmbeddingChange:
@@ -91,10 +91,13 @@ def _from_protobuf(value: bytes) -> EmbeddingChange:
         message = Message.FromString(value)
     except DecodeError as error:
         raise ValueError(f"the value is no jude.embeddings.v1.EmbeddingChange: {error}") from error
-    plain = {f.name: getattr(message, f.name) for f in fields(EmbeddingChange) if f.name not in _CLOCKS}
-    plain |= {name: plain[name] or None for name in ("text_hash", "input_hash")}
-    has = [name for name in _CLOCKS if message.HasField(f"{name}_us")]  # type: ignore[arg-type]
-    return EmbeddingChange(**plain, **{name: _moment(getattr(message, f"{name}_us")) for name in has})  # type: ignore[arg-type]
+    names = [f.name for f in fields(EmbeddingChange) if f.name not in _CLOCKS]
+    values: dict[str, Any] = {name: getattr(message, name) for name in names}
+    values |= {name: values[name] or None for name in ("text_hash", "input_hash")}
+    for name in _CLOCKS:
+        if message.HasField(f"{name}_us"):
+            values[name] = _moment(getattr(message, f"{name}_us"))
+    return EmbeddingChange(**values)
 
 
 def _to_json(change: EmbeddingChange) -> bytes:

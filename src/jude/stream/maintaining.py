@@ -12,8 +12,9 @@ from jude.tables.spec import TABLES
 
 def run_maintenance(settings: Settings) -> None:
     """Run one pass over all tables. Raises JudeError with what to do."""
-    layout = "json" if settings.log.format == "json" else "readable"
-    configure_logs(layout, level=settings.log.level, entity_ids="hashed")
+    configure_logs(
+        "json" if settings.log.format == "json" else "readable", level=settings.log.level, entity_ids="hashed"
+    )
     tables = settings.tables
     if tables.writer == "native":
         assert tables.root is not None, "the settings refuse writer native without a root"
