@@ -69,6 +69,8 @@ def library_version() -> str:
 
 def eos_id(file: Path) -> int | None:
     """The id that ends every input (BERT's [SEP]); None where the tokeniser adds none."""
-    ids = Tokenizer.from_file(str(file)).encode("").ids
-    ids = [i for i in ids if i]  # without the padding of the packaged file
-    return int(ids[-1]) if ids else None
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()
+    # A tokeniser that only begins texts ends an empty one with its first id, but no other.
+    ends = {tuple(tokenizer.encode(text).ids[-1:]) for text in ("", "a", "b")}
+    return int(ends.pop()[0]) if len(ends) == 1 and () not in ends else None

@@ -1,0 +1,120 @@
+"""Any Hugging Face model by `transformers`: for training, and for families without a forward pass of our own.
+
+Importing transformers takes seconds of CPU in each process. What only makes vectors uses `bert` and `decoder` instead.
+"""
+
+# T tokens of all texts together, B texts, L tokens of the longest, D width
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from jude.encoder.pooling import places
+from jude.encoder.tokenising import eos_id
+from jude.errors import TerminalEnvironmentError
+
+PACKED: Final = frozenset({"gemma", "llama", "mistral", "qwen2", "qwen3"})
+"""Families whose stock forward keeps packed texts apart when positions start anew; each has an isolation test.
+
+BERT leaks: without a mask it attends to everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTransformer:
+    """The inner model (no language-model head), its tokeniser, and the id that ends every input."""
+
+    model: nn.Module
+    tokeniser: Tokenizer
+    eos_id: int | None
+    family: str  # config.model_type
+    causal: bool
+    pad_id: int  # RoBERTa and MPNet count positions from what is not this id
+
+    def states(self, ids_T: Tensor, lengths_B: Tensor) -> Tensor:
+        """Give the last hidden states [T, D] of texts laid end to end; texts do not see each other."""
+        forward = _packed if self.family in PACKED else _padded
+        return forward(self, ids_T, lengths_B)
+
+
+def open_transformer(
+    folder: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    causal: bool | None = None,
+    adapter: Path | None = None,
+    merge: bool = True,
+    attention: str | None = None,
+    gguf_file: str | None = None,
+) -> OpenTransformer:
+    """Open a model folder; nothing is downloaded. Evaluation mode: a trainer calls `model.train()`.
+
+    causal: None leaves the family's own mask. adapter: a LoRA folder of peft, merged in float32 unless merge is
+    False; a merged model is cast to `dtype` afterwards. attention: None takes the fastest that transformers has.
+    Raises TerminalEnvironmentError.
+    """
+    config, model = _load(folder, torch.float32 if adapter else dtype, attention, gguf_file)
+    if adapter is not None:
+        model = _with_adapter(model, adapter, merge=merge)
+    family = str(config.model_type)
+    return OpenTransformer(
+        model=model.to(device=device, dtype=dtype).eval(),
+        tokeniser=Tokenizer.from_file(str(folder / "tokenizer.json")),
+        eos_id=eos_id(folder / "tokenizer.json"),
+        family=family,
+        causal=family in PACKED if causal is None else causal,
+        pad_id=getattr(config, "pad_token_id", None) or 0,
+    )
+
+
+def _load(folder: Path, dtype: torch.dtype, attention: str | None, gguf_file: str | None) -> tuple[Any, nn.Module]:
+    try:
+        from transformers import AutoConfig, AutoModel
+    except ModuleNotFoundError as missing:
+        raise TerminalEnvironmentError(
+            f"The package {missing.name} is not installed. Install it: pip install 'jude[torch]'."
+        ) from missing
+    more = {"gguf_file": gguf_file} if gguf_file else {}
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, **more)
+        model = AutoModel.from_pretrained(
+            folder, local_files_only=True, dtype=dtype, attn_implementation=attention, **more
+        )
+    except (OSError, ValueError) as error:
+        raise TerminalEnvironmentError(f"{folder} cannot be read as a model: {error}") from error
+    return config, model
+
+
+def _with_adapter(model: nn.Module, adapter: Path, *, merge: bool) -> nn.Module:
+    from peft import PeftModel
+
+    adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=not merge)
+    return cast("nn.Module", adapted.merge_and_unload() if merge else adapted)
+
+
+def _packed(opened: OpenTransformer, ids_T: Tensor, lengths_B: Tensor) -> Tensor:
+    # With an all-ones mask texts would leak into each other; with none, transformers finds the starts by the positions.
+    mask = None if opened.causal else _same_text(lengths_B)[None, None]
+    positions = places(lengths_B)[None]
+    made = opened.model(input_ids=ids_T[None], position_ids=positions, attention_mask=mask, use_cache=False)
+    return cast("Tensor", made.last_hidden_state[0])
+
+
+def _same_text(lengths_B: Tensor) -> Tensor:
+    text_T = torch.arange(len(lengths_B), device=lengths_B.device).repeat_interleave(lengths_B)
+    return text_T[:, None] == text_T[None, :]
+
+
+def _padded(opened: OpenTransformer, ids_T: Tensor, lengths_B: Tensor) -> Tensor:
+    texts = ids_T.split(lengths_B.tolist())
+    ids_BL = pad_sequence(list(texts), batch_first=True, padding_value=opened.pad_id)
+    real_BL = torch.arange(ids_BL.shape[1], device=ids_T.device)[None, :] < lengths_B[:, None]
+    made = opened.model(input_ids=ids_BL, attention_mask=real_BL.long())
+    return cast("Tensor", made.last_hidden_state[real_BL])

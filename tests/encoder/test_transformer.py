@@ -1,0 +1,60 @@
+"""Models by transformers: each text in a pack, or padded beside longer ones, has the states that it has alone."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from jude.encoder.transformer import PACKED, open_transformer  # noqa: E402
+from jude.errors import TerminalEnvironmentError  # noqa: E402
+from tests.encoder.tiny import DECODERS, EOS, FAMILIES, build, inputs  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {family: build(family, tmp_path_factory.mktemp(family)) for family in FAMILIES}
+
+
+def alone(model: Any, ids: list[int], **more: Any) -> Any:
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([ids]), **more).last_hidden_state[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_text_sees_another(folders: dict[str, Path], family: str) -> None:
+    opened = open_transformer(folders[family])
+    lengths = torch.tensor([len(ids) for ids in inputs()])
+    with torch.no_grad():
+        states = opened.states(torch.tensor(list(chain(*inputs()))), lengths)
+    expected = torch.cat([alone(opened.model, ids) for ids in inputs()])
+    torch.testing.assert_close(states, expected, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gemma"])
+def test_a_bidirectional_decoder_reads_all_of_a_text_and_no_other(folders: dict[str, Path], family: str) -> None:
+    opened = open_transformer(folders[family], causal=False)
+    lengths = torch.tensor([len(ids) for ids in inputs()])
+    with torch.no_grad():
+        states = opened.states(torch.tensor(list(chain(*inputs()))), lengths)
+    expected = [alone(opened.model, i, attention_mask=torch.ones(1, 1, len(i), len(i), dtype=bool)) for i in inputs()]
+    torch.testing.assert_close(states, torch.cat(expected), atol=2e-5, rtol=1e-4)
+    assert (states[-1] - alone(opened.model, inputs()[-1])[-1]).abs().max() > 1e-3
+
+
+def test_the_facts_of_an_open_model(folders: dict[str, Path]) -> None:
+    assert set(DECODERS) == PACKED
+    opened = open_transformer(folders["qwen3"], dtype=torch.bfloat16)
+    assert (opened.family, opened.eos_id, opened.causal) == ("qwen3", EOS, True)
+    assert {p.dtype for p in opened.model.parameters()} == {torch.bfloat16}
+    assert not open_transformer(folders["bert"]).causal
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TerminalEnvironmentError, match="cannot be read as a model"):
+        open_transformer(tmp_path)
