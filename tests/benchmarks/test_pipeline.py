@@ -39,7 +39,7 @@ def last_line(argv: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, 
 @pytest.mark.spark
 @pytest.mark.usefixtures("here")
 def test_bulk_and_scale_and_their_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    few = ["--shared", str(tmp_path), "--events", "60", "--repeats", "1", "--scale", "2"]
+    few = ["--shared", str(tmp_path), "--events", "60", "--copies", "2", "--repeats", "1", "--scale", "2"]
     found = last_line(["bulk", "scale", *few], capsys)
     assert sorted(found) == ["events_per_second", "events_per_second_with_spark_start", "time_per_event_ratio_2x"]
     assert all(value > 0 for value in found.values())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
 
 from jude.online import Put
 from jude.online.sqlite import SqliteStore
@@ -17,6 +18,7 @@ from jude.stream.micro_batch import apply_batch
 from jude.stream.planned import plan_on_driver
 from jude.tables.native import NativeTables
 from jude.tables.protocol import Tables, Txn
+from jude.tables.spark_tables import SparkTables
 from jude.tables.spec import TABLES
 from tests.stories import NOW, Record, delete, job, record, records, tombstone, upsert
 from tests.stream.making import make_pipeline
@@ -67,22 +69,33 @@ class Topic:
         return store
 
 
+OpenTables = Callable[[Path], Tables]
+
+
+def native_tables(root: Path) -> Tables:
+    return NativeTables(root, buckets=2)
+
+
 class Deployment:
     """Tables and online store in a folder; opening it again is a restart."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, open_tables: OpenTables = native_tables) -> None:
         self.folder = folder
+        self.open_tables = open_tables
         self.encoded: list[str] = []
         self.topic = Topic()
         self._ticks = itertools.count()
 
-    def apply(self, number: int, query: str = "q1", after: Callable[[str], None] = lambda step: None) -> None:
-        tables = NativeTables(self.folder / "tables", buckets=2)
+    def apply(
+        self, number: int, query: str = "q1", after: Callable[[str], None] = lambda step: None,
+        batches: Sequence[list[Record]] = BATCHES,
+    ) -> None:  # fmt: skip
+        tables = self.open_tables(self.folder / "tables")
         tables.ensure()
         online = SqliteStore(self.folder / "online.sqlite")
         try:
             pipeline = self._pipeline(tables, online, after)
-            batch = records(BATCHES[number])
+            batch = records(batches[number])
             apply_batch(lambda: plan_on_driver(batch, pipeline), pipeline, Txn("stream", query, number))
         finally:
             online.close()
@@ -136,6 +149,38 @@ def test_a_crash_after_any_arrow_leaves_no_trace(arrow: str, tmp_path: Path, uni
     )
 
 
+@pytest.mark.spark
+def test_the_spark_writer_crashes_once_after_each_arrow(tmp_path: Path, spark: SparkSession):
+    story = [everything_at(100 * (number + 1)) for number in range(len(ARROWS))]
+    alone, crashing = Deployment(tmp_path / "alone"), Deployment(tmp_path / "crashing", spark_tables(spark))
+    for number, arrow in enumerate(ARROWS):
+        alone.apply(number, batches=story)
+        with pytest.raises(CrashError):
+            crashing.apply(number, after=crash_after(arrow), batches=story)
+        crashing.apply(number, batches=story)
+    assert without_repeats(crashing.contents()) == without_repeats(alone.contents())
+    assert served_times(crashing) == history_times(crashing)
+
+
+def everything_at(lsn: int) -> list[Record]:
+    """A batch in which something of every kind happens."""
+    return [
+        upsert("j1", lsn, job("Baker", f"Bakes {lsn} cakes.")),
+        upsert("j1", lsn + 1, job("Baker", f"Bakes more than {lsn} cakes.")),
+        upsert("j2", lsn + 2, job("Cook", status=f"seen at {lsn}")),
+        delete("j3", lsn + 3),
+        upsert("j3", lsn + 4, job("Cook")),
+        delete("j4", lsn + 5),
+        tombstone("j4", lsn + 6),
+        record({"id": "j5"}, b"{broken", offset=lsn + 7),
+        upsert(f"j{lsn}", lsn + 8, job("Driver")),
+    ]
+
+
+def spark_tables(spark: SparkSession) -> OpenTables:
+    return lambda root: SparkTables(spark, buckets=2, root=str(root))
+
+
 def test_a_crash_before_the_store_is_counted_as_repeated_work(tmp_path: Path):
     deployment = Deployment(tmp_path)
     deployment.apply(0)
@@ -174,7 +219,7 @@ def test_a_new_checkpoint_over_the_same_input_changes_nothing(tmp_path: Path):
 
 def without_repeats(contents: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     ledger = [{**row, "inferences_repeated": 0} for row in contents["ledger"]]
-    return {**contents, "ledger": ledger}
+    return {**contents, "ledger": sorted(ledger, key=str)}
 
 
 def without_writers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -78,6 +78,25 @@ def test_a_conflict_that_never_ends_fails_the_batch_and_says_so(tmp_path: Path):
     assert len(pauses) == 2
 
 
+def test_the_ledger_counts_by_the_plan_that_was_committed(tmp_path: Path):
+    tables, theirs = (NativeTables(tmp_path / "tables", buckets=2) for _ in range(2))
+    tables.ensure()
+    online = SqliteStore(tmp_path / "online.sqlite")
+    batch = records([upsert("j1", 10, job("Baker")), upsert("j2", 11, job("Cook"))])
+    faster = records([upsert("j1", 10, job("Baker"))])
+    other = make_pipeline(theirs, online)
+
+    def overtake(step: str) -> None:
+        if step == "plan" and not rows_of(tmp_path / "tables", "embedding_current"):
+            apply_batch(lambda: plan_on_driver(faster, other), other, Txn("stream", "q2", 0))
+
+    mine = make_pipeline(tables, online, after=overtake)
+    applied = apply_batch(lambda: plan_on_driver(batch, mine), mine, Txn("stream", "q1", 0))
+    [row] = [row for row in rows_of(tmp_path / "tables", "ledger") if row["writer_query"] == "q1"]
+    assert (row["events_in"], row["stale"], row["changed"]) == (2, 1, 1)
+    assert applied.counts["job"].stale == 1
+
+
 def distinct(folder: Path, table: str) -> set[str]:
     return {str(row) for row in rows_of(folder / "tables", table, without=(*CLOCKS, "writer_query", "writer_batch"))}
 

@@ -274,6 +274,19 @@ def test_fields_are_read_at_their_positions(tables: Tables):
     assert tables.fields_of([]) == {}
 
 
+def test_a_retracted_append_is_gone_alone_and_can_be_made_again(open_tables: OpenTables, root: Path):
+    tables = open_tables()
+    for number in range(3):
+        row = history(f"j{number}", "p1", writer_batch=number)
+        tables.append("embedding_history", histories(row), batch(number))
+    open_tables().append("embedding_history", histories(history("j9", "p1", writer_query="s2")), batch(0, "s2"))
+    tables.retract("embedding_history", batch(2))
+    tables.retract("embedding_history", batch(7))
+    assert ids(root, "embedding_history") == ["j0", "j1", "j9"]
+    tables.append("embedding_history", histories(history("j3", "p1", writer_batch=2)), batch(2))
+    assert ids(root, "embedding_history") == ["j0", "j1", "j3", "j9"]
+
+
 # -- two writers ------------------------------------------------------------------------------------------------
 
 
@@ -312,3 +325,7 @@ def test_two_streams_append_side_by_side(open_tables: OpenTables, root: Path):
         one.append("text_history", texts(text("j1", f"p{number}")), batch(number, "one"))
         two.append("text_history", texts(text("j2", f"p{number}")), batch(number, "two"))
     assert ids_and_positions(root) == [(j, f"p{n}") for j in ("j1", "j2") for n in range(3)]
+
+
+def ids(root: Path, table: str) -> list[str]:
+    return sorted(row["entity_id"] for row in rows_of(root, table))

@@ -171,7 +171,7 @@ def test_the_alias_current_chooses_the_version(spark: SparkSession, tmp_path: Pa
 @pytest.mark.spark
 def test_a_schema_keeps_the_views(spark: SparkSession, root: Path) -> None:
     install_sql(spark, root, schema="jude_kept")
-    install_sql(spark, root, schema="jude_kept")
+    install_sql(spark, None, schema="jude_kept")  # as every later start of a job does
     try:
         other = spark.newSession()  # knows nothing of temporary views
         rows = other.sql("SELECT entity_id FROM jude_kept.embeddings WHERE model_version = 'm1' ORDER BY 1").collect()
@@ -195,6 +195,13 @@ def test_a_schema_name_is_one_or_two_words() -> None:
     assert "main.jude.embeddings" in "\n".join(sql_statements("/tables", "main.jude"))
     with pytest.raises(ValueError, match="no schema name"):
         sql_statements("/tables", "a; DROP TABLE b")
+
+
+def test_a_schema_of_its_own_needs_no_folder() -> None:
+    statements = sql_statements(None, "main.jude")
+    assert not any("LOCATION" in statement for statement in statements)
+    with pytest.raises(ValueError, match="root or their schema"):
+        sql_statements(None)
 
 
 def decoded_bits(spark: SparkSession, bits: np.ndarray, dtype: str) -> np.ndarray:

@@ -165,6 +165,21 @@ class NativeTables:
             self._storage.discard(spec, written)
         raise self._lost_races(spec)
 
+    def retract(self, table: str, txn: Txn) -> None:
+        """Delete what this txn appended (protocol.Tables.retract). Raises CommitConflictError after many lost races."""
+        spec = TABLES[table]
+        with self._lock, table_errors(self._storage.where(spec)):
+            for _ in range(MAX_COMMIT_ATTEMPTS):
+                log = self._storage.log(spec)
+                removed, kept = self._without(log, txn)
+                if not removed:
+                    return
+                written = self._storage.write(spec, [part for rows in kept for part in split(spec, rows)])
+                if self._storage.commits(log, [*removed, *written], blind=False):
+                    return
+                self._storage.discard(spec, written)
+        raise self._lost_races(spec)
+
     def missing(self, table: str, rows: pa.Table) -> pa.Table:
         """Anti-join rows on the table's natural key: those that the table does not hold."""
         spec = TABLES[table]
@@ -278,6 +293,19 @@ class NativeTables:
             return rows
         known = set(_key_rows(pa.concat_tables(have), key))
         return rows.filter(pa.array([k not in known for k in _key_rows(rows, key)]))
+
+    def _without(self, log: TableLog, txn: Txn) -> tuple[list[Action], list[pa.Table]]:
+        """Give the files that hold rows of this txn, to remove, and the other rows in them, to keep."""
+        removed, kept = [], []
+        for file in log.files():
+            if not file.may_hold("writer_batch", txn.version, txn.version):
+                continue
+            rows = with_partition(read_file(self._storage.files_at(log.spec), log.spec, file), log.spec, file.partition)
+            its = pc.and_(pc.equal(rows["writer_query"], txn.stable_id), pc.equal(rows["writer_batch"], txn.version))
+            if pc.any(its).as_py():
+                removed.append(remove_action(log.spec, file, self._storage.now_ms()))
+                kept.append(rows.filter(pc.invert(its)))
+        return removed, [rows for rows in kept if rows.num_rows]
 
     def _fields_in(self, file: DataFile, entity_type: str, keys: set[TextKey]) -> dict[TextKey, dict[str, str]]:
         if not keys:

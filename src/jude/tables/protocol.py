@@ -70,6 +70,13 @@ class Tables(Protocol):
         """
         ...
 
+    def retract(self, table: str, txn: Txn) -> None:
+        """Delete what this txn appended: its plan turned out to be old, another one follows. Nothing there: no commit.
+
+        `table` has the columns writer_query and writer_batch.
+        """
+        ...
+
     def merge_current(self, rows: pa.Table, txn: Txn) -> None:
         """MERGE into embedding_current, guarded in the matched clause (see spec.MERGE_GUARD).
 

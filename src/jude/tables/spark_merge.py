@@ -86,11 +86,12 @@ def _literals(source: pa.Table, max_literals: int) -> Sequence[str]:
     for name in ("entity_type", "model_version", "bucket", "entity_id"):
         values = pc.unique(source[name]).to_pylist()
         if len(values) <= max_literals:
-            predicates.append(f"t.{name} IN ({', '.join(_literal(v) for v in values)})")
+            predicates.append(f"t.{name} IN ({', '.join(literal(v) for v in values)})")
     return predicates
 
 
-def _literal(value: str | int) -> str:
+def literal(value: str | int) -> str:
+    """Write a value into SQL."""
     if isinstance(value, int):
         return str(value)
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")

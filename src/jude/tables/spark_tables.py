@@ -34,8 +34,9 @@ from jude.tables.native import NativeTables
 from jude.tables.protocol import TextKey, Txn
 from jude.tables.seen_rows import SeenRows
 from jude.tables.spark_ensure import ensure_table
-from jude.tables.spark_merge import MOVED, run_merge, with_seen
+from jude.tables.spark_merge import MOVED, literal, run_merge, with_seen
 from jude.tables.spec import EMBEDDING_CURRENT, EMBEDDING_STORE, MODEL_VERSIONS, TABLES, TEXT_HISTORY, TableSpec
+from jude.tables.sql import install_sql
 from jude.tables.stored_vectors import STORED_SCHEMA, width_error
 
 if TYPE_CHECKING:
@@ -85,7 +86,10 @@ class SparkTables:
     # -- protocol -----------------------------------------------------------------------------------------------
 
     def ensure(self) -> None:
-        """Create what is missing, migrate what is old, refuse what does not fit (TerminalTableError). Idempotent."""
+        """Create what is missing, migrate what is old, refuse what does not fit (TerminalTableError). Idempotent.
+
+        In a catalog the views and functions for SQL are made too.
+        """
         for spec in specs_with(self._buckets):
             if self._root is not None and "://" not in self._root:
                 # The same table made by delta-rs: 0.1 s, where Spark needs some seconds for each of twelve.
@@ -94,6 +98,8 @@ class SparkTables:
                 continue
             with spark_errors(self.name(spec)):
                 ensure_table(self._spark, spec, self._root and f"{self._root}/{spec.name}", self.name(spec))
+        if self._schema:  # views and functions that last; over path tables every session installs its own
+            install_sql(self._spark, None, self._schema)
 
     def known_state(self, model_version: str, keys: Iterable[Key]) -> pa.Table:
         """Read embedding_current for these keys: the KNOWN schema, `fields` all null. Always the newest table state."""
@@ -176,6 +182,13 @@ class SparkTables:
             if missing.num_rows:
                 self._write(spec, missing, txn)
             self._applied[app_id] = max(txn.version, applied if applied is not None else txn.version)
+
+    def retract(self, table: str, txn: Txn) -> None:
+        """Delete what this txn appended (protocol.Tables.retract)."""
+        name = self.name(TABLES[table])
+        with self._lock, spark_errors(name):
+            its = f"writer_query = {literal(txn.stable_id)} AND writer_batch = {txn.version}"
+            self._quick.sql(f"DELETE FROM {name} WHERE {its}")
 
     def merge_current(self, rows: pa.Table, txn: Txn) -> None:
         """MERGE into embedding_current, guarded (spec.MERGE_GUARD).

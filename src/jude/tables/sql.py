@@ -84,11 +84,12 @@ JOIN {embeddings_history} e
 WHERE newest.status = 'live'"""
 
 
-def install_sql(spark: SparkSession, root: str | Path, schema: str | None = None) -> None:
+def install_sql(spark: SparkSession, root: str | Path | None, schema: str | None = None) -> None:
     """Make tables, views and functions known to SQL. Idempotent.
 
     Without `schema` they are temporary, over the path tables, and end with the session. With `schema` ("jude" or
-    "main.jude": Hive, Unity Catalog) they are persistent: tables not registered there yet are registered at `root`.
+    "main.jude": Hive, Unity Catalog) they are persistent: tables not registered there yet are registered at `root`;
+    without `root` the schema's own tables are taken.
     Raises TerminalTableError with the statement's first line when one fails: run `ensure` first.
     """
     for statement in sql_statements(root, schema):
@@ -98,23 +99,25 @@ def install_sql(spark: SparkSession, root: str | Path, schema: str | None = None
             first_line = statement.strip().split("\n", 1)[0][:120]
             reason = str(error).split("\n", 1)[0]  # the rest is a query plan
             raise TerminalTableError(
-                f"SQL over the tables in {root} could not be installed: `{first_line}` failed: {reason}. "
+                f"SQL over the tables in {root or schema} could not be installed: `{first_line}` failed: {reason}. "
                 "Are the tables there? `ensure` creates them."
             ) from error
 
 
-def sql_statements(root: str | Path, schema: str | None = None) -> list[str]:
+def sql_statements(root: str | Path | None, schema: str | None = None) -> list[str]:
     """Give the statements of `install_sql`, in order: to run them where no Python is.
 
-    Raises ValueError for a schema name that is not one or two plain words.
+    Raises ValueError for a schema name that is not one or two plain words, and without both root and schema.
     """
+    if root is None and schema is None:
+        raise ValueError("either the tables' root or their schema must be given")
     if schema is not None and not _SCHEMA_NAME.fullmatch(schema):
         raise ValueError(f"{schema!r} is no schema name: give `schema` or `catalog.schema`")
     names = {name: name if schema is None else f"{schema}.{name}" for name in (*TABLES, *_VIEWS, *_FUNCTIONS)}
     view = "CREATE OR REPLACE TEMPORARY VIEW" if schema is None else "CREATE OR REPLACE VIEW"
     function = "CREATE OR REPLACE TEMPORARY FUNCTION" if schema is None else "CREATE OR REPLACE FUNCTION"
     statements = [] if schema is None else [f"CREATE SCHEMA IF NOT EXISTS {schema}"]
-    for table in TABLES:
+    for table in TABLES if root is not None else ():
         path = f"{str(root).rstrip('/')}/{table}"
         if schema is None:
             escaped = path.replace("`", "``")
