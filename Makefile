@@ -4,6 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON ?=
 NO_UV ?=
+JOBS ?= 2
 SETUP = PYTHON='$(PYTHON)' NO_UV='$(NO_UV)' sh scripts/setup.sh
 INPUTS = requirements/java.txt requirements/jars.txt pyproject.toml scripts/setup.sh scripts/setup_spark.py
 BIN = .venv/bin
@@ -44,8 +45,8 @@ lint: .venv/.ready-dev ## ruff and mypy only
 	@echo '==> ruff'; $(BIN)/ruff check .
 	@echo '==> mypy'; $(BIN)/mypy
 
-unit: .venv/.ready-dev ## the tests only; PYTEST='-k plan -x' passes options
-	@echo '==> pytest'; $(BIN)/python -m pytest $(PYTEST)
+unit: .venv/.ready-dev ## the tests only; PYTEST='-k plan -x' passes options, JOBS=1 runs them one after the other
+	@echo '==> pytest'; $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST)
 
 stack-up: .venv/.ready-dev ## PostgreSQL, Kafka, Debezium and Redis on this machine, without containers
 	@$(BIN)/python -m deploy.stack up

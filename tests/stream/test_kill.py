@@ -1,4 +1,4 @@
-"""kill -9 of the real streaming process at random moments over the sample data: nothing lost, nothing doubled."""
+"""The real streaming process over the sample data is killed, or its disk fills up: nothing lost, nothing doubled."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     }
     sets = [argument for key, value in overrides.items() for argument in ("--set", f"{key}={value}")]
     command = [sys.executable, "jobs/embed_stream.py", "--conf", "conf/test.yml", "--available-now", *sets]
-    log = (folder / "stream.log").open("ab")
+    log = (folder.parent / f"{folder.name}.log").open("ab")
     return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
 
 
@@ -48,7 +49,7 @@ def kill_once_it_works(process: subprocess.Popen[bytes], folder: Path, wait_seco
     began, before = time.monotonic(), committed(folder)
     while committed(folder) == before and process.poll() is None:
         if time.monotonic() - began > GIVE_UP_SECONDS:
-            pytest.fail((folder / "stream.log").read_text()[-3000:])
+            pytest.fail(log_of(folder))
         time.sleep(0.02)
     time.sleep(wait_seconds)
     if process.poll() is not None:
@@ -60,32 +61,68 @@ def kill_once_it_works(process: subprocess.Popen[bytes], folder: Path, wait_seco
 
 def finish(folder: Path) -> None:
     process = start(folder)
-    assert process.wait(GIVE_UP_SECONDS) == 0, (folder / "stream.log").read_text()[-3000:]
+    assert process.wait(GIVE_UP_SECONDS) == 0, log_of(folder)
+
+
+def log_of(folder: Path) -> str:
+    return (folder.parent / f"{folder.name}.log").read_text()[-3000:]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run that nothing disturbed has made."""
+    folder = tmp_path_factory.mktemp("whole")
+    finish(folder)
+    return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB, in memory."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "jude-test", str(disk)]
+    if sys.platform != "linux" or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.mark.spark
 @pytest.mark.timeout(1500)  # twelve starts of a JVM, on whatever machine this is
-def test_kills_at_random_moments_leave_no_trace(tmp_path: Path):
+def test_kills_at_random_moments_leave_no_trace(tmp_path: Path, whole: Path):
     chance = random.Random(os.environ.get("JUDE_TEST_SEED", "7"))
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    killed.mkdir(), whole.mkdir()
+    killed = tmp_path
     kills = 0
     for _ in range(KILLS):
         kills += kill_once_it_works(start(killed), killed, chance.uniform(0, 0.8))
     finish(killed)
-    finish(whole)
     assert kills == KILLS, "the stream ended before it was killed often enough: lower max_offsets_per_trigger"
-    for name in TABLES:
-        assert comparable(killed, name) == comparable(whole, name), name
+    assert_same_tables(killed, whole)
     check_once_each(killed)
+
+
+@pytest.mark.spark
+def test_a_full_disk_ends_the_job_with_a_sentence_and_the_next_start_goes_on(small_disk: Path, whole: Path):
+    process = start(small_disk)
+    assert process.wait(GIVE_UP_SECONDS) != 0, "4 MiB were enough: make the disk smaller"
+    assert committed(small_disk) > 0, "the disk was full before anything happened"
+    assert "no space left" in log_of(small_disk).lower()
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    finish(small_disk)
+    assert_same_tables(small_disk, whole)
+    check_once_each(small_disk)
+
+
+def assert_same_tables(folder: Path, whole: Path) -> None:
+    for name in TABLES:
+        assert comparable(folder, name) == comparable(whole, name), name
 
 
 def comparable(folder: Path, table: str) -> list[dict[str, Any]]:
     """Rows without clocks and without the id of the query, which differs between two runs."""
-    rows = rows_of(
-        folder / "tables", table, without=(*CLOCKS, "writer_query", "attempt", "inferences_repeated", "valid_from")
-    )
-    return rows
+    without = (*CLOCKS, "writer_query", "attempt", "inferences_repeated", "valid_from")
+    return rows_of(folder / "tables", table, without=without)
 
 
 def check_once_each(folder: Path) -> None:
