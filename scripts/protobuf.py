@@ -18,7 +18,9 @@ def generate(target: Path) -> list[Path]:
     schemas = sorted(str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.proto"))
     for schema in schemas:
         (target / schema).parent.mkdir(parents=True, exist_ok=True)
-    status = protoc.main(["protoc", f"-I{SOURCE}", f"--python_out={target}", f"--pyi_out={target}", *schemas])
+    well_known = Path(protoc.__file__).parent / "_proto"
+    outputs = [f"--python_out={target}", f"--pyi_out={target}"]
+    status = protoc.main(["protoc", f"-I{SOURCE}", f"-I{well_known}", *outputs, *schemas])
     if status:
         raise SystemExit(status)
     return [target / schema.replace(".proto", f"_pb2.{ending}") for schema in schemas for ending in ("py", "pyi")]

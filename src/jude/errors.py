@@ -20,6 +20,10 @@ class TransientEncoderError(TransientError):
     """The encoder failed, timed out or answered with something that is not vectors."""
 
 
+class TerminalEncoderError(TerminalError):
+    """The encoder answers, but with something that must not be stored: another model version, other inputs."""
+
+
 class CommitConflictError(TransientError):
     """Another writer changed the same rows between our read and our commit."""
 

@@ -117,6 +117,38 @@ def sql_command(
     show_rows(run_query(settings_of(conf, overrides), query, limit), as_json=as_json)
 
 
+@app.command("serve")
+def serve_command(
+    conf: Conf = None,
+    overrides: Overrides = None,
+    model: Annotated[str | None, typer.Option("--model", help="Short for --set encoder.kind=...")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Short for --set serving.port=...")] = None,
+) -> None:
+    """Serve embeddings over gRPC until stopped (SIGTERM: end what runs; SIGHUP: read the settings again)."""
+    from jude.cli.serve import serve
+
+    shorts = {"encoder.kind": model, "serving.port": port}
+    given = [*(overrides or ()), *(f"{key}={value}" for key, value in shorts.items() if value is not None)]
+    serve(lambda: settings_of(conf, given), lambda line: typer.echo(line, err=True))
+
+
+@app.command("embed")
+def embed_command(
+    text: Annotated[str, typer.Argument(help="What to embed.")],
+    entity: Annotated[str, typer.Option("--entity", help="Whose prompt to use: job, member, ...")] = "job",
+    target: Annotated[str | None, typer.Option("--server", help="host:port; default: encoder.server.target.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Exact version or alias; default: current.")] = None,
+    conf: Conf = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a running server (`jude serve`) for the vector of a text."""
+    from jude.cli.embed import embed_text, show_embedding
+
+    found = embed_text(settings_of(conf, overrides), text, entity, target, model)
+    show_embedding(found, as_json=as_json)
+
+
 @quarantine.command("list")
 def list_command(conf: Conf = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """List the open records, oldest first."""

@@ -4,7 +4,7 @@ A `Tokeniser` turns rendered texts into inputs with their hashes; an `Encoder` t
 or in Spark's workers; `encode_inputs` makes either bear bad inputs and bad days.
 """
 
-from jude.encoder.opening import manifest_of, open_encoder, open_tokeniser
+from jude.encoder.opening import manifest_of, open_encoder, open_tokeniser, pinned
 from jude.encoder.protocol import Encoder, ModelInput, Tokeniser
 from jude.encoder.resilient import Encode, EncodeResult, RetryPolicy, encode_inputs
 from jude.encoder.spec import EncoderSpec
@@ -24,4 +24,5 @@ __all__ = [
     "model_version",
     "open_encoder",
     "open_tokeniser",
+    "pinned",
 ]

@@ -25,3 +25,15 @@ def token_batches(lengths: Sequence[int], batch_tokens: int) -> list[NDArray[np.
     if start < len(by_length):
         batches.append(by_length[start:])
     return batches
+
+
+def token_chunks(lengths: Sequence[int], chunk_tokens: int, most_rows: int) -> list[range]:
+    """Cut rows, in order, into ranges of at most `chunk_tokens` tokens (and at least one row) and `most_rows` rows."""
+    chunks = []
+    start = tokens = 0
+    for row, length in enumerate(lengths):
+        if row > start and (tokens + length > chunk_tokens or row - start == most_rows):
+            chunks.append(range(start, row))
+            start, tokens = row, 0
+        tokens += length
+    return [*chunks, range(start, len(lengths))] if len(lengths) else []

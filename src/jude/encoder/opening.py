@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from threading import Lock
 
@@ -13,7 +14,8 @@ from jude.encoder.version import Manifest, file_sha256, model_version
 from jude.errors import TerminalSettingsError
 
 HASHING = "hashing"
-KINDS = (MINILM, HASHING)
+GRPC = "grpc"
+KINDS = (MINILM, HASHING, GRPC)
 
 _opening = Lock()  # two threads must not load one model twice
 
@@ -36,6 +38,15 @@ def open_encoder(spec: EncoderSpec) -> Encoder:
         return _encoder(spec.as_json())
 
 
+def pinned(spec: EncoderSpec) -> EncoderSpec:
+    """Name the exact version where a spec names an alias of a server: all processes of a job get the same one."""
+    if spec.kind != GRPC:
+        return spec
+    from jude.encoder import remote
+
+    return remote.pinned(spec)
+
+
 def models_loaded() -> int:
     """How many encoders this process has loaded; a Spark worker should never load more than one per spec."""
     return _encoder.cache_info().misses
@@ -45,6 +56,10 @@ def manifest_of(spec: EncoderSpec) -> Manifest:
     """Everything that the vectors of a spec depend on. Hashes the weights file, once per process."""
     if spec.kind == MINILM:
         return _manifest_of_model(spec, find_model(spec.kind))
+    if spec.kind == GRPC:
+        from jude.encoder.remote import describe
+
+        return replace(describe(spec).manifest, prompts=dict(spec.prompts), render_versions=dict(spec.render_versions))
     if spec.kind != HASHING:
         raise TerminalSettingsError(f"encoder.kind is {spec.kind!r}, which there is not. Known: {', '.join(KINDS)}.")
     return Manifest(
@@ -89,6 +104,10 @@ def _manifest_of_model(spec: EncoderSpec, model: LocalModel) -> Manifest:
 @lru_cache(maxsize=16)
 def _tokeniser(line: str) -> Tokeniser:
     spec = spec_of(line)
+    if spec.kind == GRPC:
+        from jude.encoder.remote import remote_tokeniser
+
+        return remote_tokeniser(spec)
     manifest = manifest_of(spec)
     version = model_version(spec.kind, manifest)
     if spec.kind == HASHING:
@@ -101,6 +120,10 @@ def _tokeniser(line: str) -> Tokeniser:
 @lru_cache(maxsize=4)
 def _encoder(line: str) -> Encoder:
     spec = spec_of(line)
+    if spec.kind == GRPC:
+        from jude.encoder.remote import RemoteEncoder
+
+        return RemoteEncoder(spec)
     manifest = manifest_of(spec)
     version = model_version(spec.kind, manifest)
     if spec.kind == HASHING:

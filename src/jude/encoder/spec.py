@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from jude.serving.address import ServerAddress
+
 DEFAULT_BATCH_TOKENS = 2048
 """MiniLM on one AVX2 core makes 2,600 tokens a second with 1,024 to 2,048, 2,240 with 256 and 2,375 with 16,384."""
 
@@ -14,7 +16,7 @@ DEFAULT_BATCH_TOKENS = 2048
 class EncoderSpec:
     """An encoder by its settings. Those of the last block change how fast it works, not what it makes."""
 
-    kind: str  # all-minilm-l6-v2 | hashing
+    kind: str  # all-minilm-l6-v2 | hashing | grpc
     max_tokens: int | None = None  # None: as long as the kind was trained for
     width: int | None = None  # None: as wide as the kind is
     dtype: str = "float32"  # how vectors are stored: float32 | bfloat16
@@ -25,6 +27,10 @@ class EncoderSpec:
     batch_tokens: int = DEFAULT_BATCH_TOKENS  # of one forward pass, padding included
     threads: int | None = None  # cores of one forward pass; None: all
 
+    server: ServerAddress | None = None  # kind grpc: who makes the vectors
+    server_model: str = "current"  # kind grpc: exact version or alias
+    server_seconds: float = 120.0  # kind grpc: patience with one call
+
     def as_json(self) -> str:
         """One line that is equal for equal specs, whatever the order of the mappings."""
         return json.dumps(asdict(self), sort_keys=True)
@@ -32,4 +38,6 @@ class EncoderSpec:
 
 def spec_of(line: str) -> EncoderSpec:
     """Read back what `as_json` wrote."""
-    return EncoderSpec(**json.loads(line))
+    fields = json.loads(line)
+    address = fields.pop("server")
+    return EncoderSpec(**fields, server=ServerAddress(**address) if address else None)

@@ -22,6 +22,7 @@ class LocalTokeniser:
         self, model_version: str, file: Path, max_tokens: int, prompts: Mapping[str, str] | None = None
     ) -> None:
         self.model_version = model_version
+        self.file = file
         self._prompts = prompts or {}
         self._tokenizer = Tokenizer.from_file(str(file))
         self._tokenizer.no_padding()  # the packaged file pads to 128 and cuts at 128

@@ -16,6 +16,7 @@ from jude.settings.models import (
     StreamSettings,
     TablesSettings,
 )
+from jude.settings.serving import ServerAddressSettings, ServingSettings, TlsSettings
 
 __all__ = [
     "EncoderSettings",
@@ -23,10 +24,13 @@ __all__ = [
     "KafkaSettings",
     "LogSettings",
     "OnlineSettings",
+    "ServerAddressSettings",
+    "ServingSettings",
     "Settings",
     "SourceSettings",
     "SparkSettings",
     "StreamSettings",
     "TablesSettings",
+    "TlsSettings",
     "load_settings",
 ]

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from jude.settings.paths import LocalPath, Location
+from jude.settings.serving import ServerAddressSettings, ServingSettings
 
 _CHECKED: Final = ConfigDict(extra="forbid", strict=True)
 _Positive = Annotated[int, Field(gt=0)]
@@ -72,7 +73,7 @@ class StreamSettings:
 class EncoderSettings:
     """`encoder`: which model makes the vectors, and where it runs."""
 
-    kind: Literal["all-minilm-l6-v2", "hashing"]
+    kind: Literal["all-minilm-l6-v2", "hashing", "grpc"]
     revision: str
     max_tokens: _Positive | None
     width: _Positive | None
@@ -83,6 +84,7 @@ class EncoderSettings:
     attempts: _Positive
     backoff_seconds: Annotated[float, Field(ge=0)]
     timeout_seconds: _Seconds
+    server: ServerAddressSettings
 
 
 @dataclass(frozen=True, config=_CHECKED)
@@ -222,6 +224,7 @@ class Settings:
     entities: EntitiesSettings
     stream: StreamSettings
     encoder: EncoderSettings
+    serving: ServingSettings
     tables: TablesSettings
     online: OnlineSettings
     output: OutputSettings

@@ -13,6 +13,7 @@ from jude.encoder import (
     manifest_of,
     open_encoder,
     open_tokeniser,
+    pinned,
 )
 from jude.encoder.calls import PASSES_PER_CALL, encode_in_calls
 from jude.entities import Entities, load_entities
@@ -20,7 +21,8 @@ from jude.errors import TerminalSettingsError
 from jude.online.opening import open_online
 from jude.output import open_output
 from jude.release import register
-from jude.settings import EncoderSettings, Settings, TablesSettings
+from jude.serving.address import ServerAddress
+from jude.settings import EncoderSettings, ServerAddressSettings, Settings, TablesSettings
 from jude.stream.checkpoint import ATTEMPTS_NAME, local_folder
 from jude.stream.pipeline import EncodeInputs, Pipeline
 from jude.tables.protocol import Tables
@@ -35,7 +37,7 @@ def open_pipeline(settings: Settings, spark: SparkSession | None = None) -> Pipe
     Raises TerminalSettingsError, TerminalEnvironmentError (something is not installed), TerminalTableError.
     """
     entities = load_entities(settings.entities.folder)
-    spec = encoder_spec(settings.encoder, entities)
+    spec = pinned(encoder_spec(settings.encoder, entities))
     tables = open_tables(settings.tables, spark)
     tables.ensure()
     register(tables, open_tokeniser(spec).model_version, manifest_of(spec), now())
@@ -77,6 +79,21 @@ def encoder_spec(encoder: EncoderSettings, entities: Entities) -> EncoderSpec:
         threads=encoder.threads,
         prompts={entity.name: entity.prompt for entity in entities.values()},
         render_versions={entity.name: entity.render_version for entity in entities.values()},
+        server=server_address(encoder.server) if encoder.kind == "grpc" else None,
+        server_model=encoder.server.model,
+        server_seconds=encoder.timeout_seconds,
+    )
+
+
+def server_address(server: ServerAddressSettings) -> ServerAddress:
+    """Where `encoder.server` is."""
+    return ServerAddress(
+        target=server.target,
+        token=server.token,
+        tls=server.tls,
+        ca_file=str(server.ca_file) if server.ca_file else None,
+        cert_file=str(server.cert_file) if server.cert_file else None,
+        key_file=str(server.key_file) if server.key_file else None,
     )
 
 

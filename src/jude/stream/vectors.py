@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from jude.encoder.packing import as_bytes
 from jude.planning import Reason
 from jude.stream.pipeline import Pipeline
 from jude.tables.protocol import Txn
@@ -78,15 +77,6 @@ def _encode(misses: pa.Table, vectors: Vectors, pipeline: Pipeline, txn: Txn) ->
     vectors.found |= {h: Vector(raw, embedded_at, own=True) for h, raw in data.items()}
     made = misses.filter(pc.is_in(misses["input_hash"], value_set=pa.array(list(data), pa.string())))
     vectors.new_rows = _store_rows(made, data, embedded_at, pipeline, txn)
-
-
-def as_bytes(vector: NDArray[np.float32], dtype: str) -> bytes:
-    """Little-endian numbers; bfloat16 is rounded to nearest even."""
-    if dtype == "float32":
-        return vector.astype("<f4", copy=False).tobytes()
-    bits = vector.astype("<f4", copy=False).view("<u4")
-    rounded: NDArray[np.uint16] = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
-    return rounded.tobytes()
 
 
 def _store_rows(

@@ -1,0 +1,83 @@
+"""`jude serve`: the embedding server, until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from jude.encoder import EncoderSpec
+from jude.entities import load_entities
+from jude.errors import JudeError, TerminalSettingsError
+from jude.observe.logs import configure_logs, log_event
+from jude.settings import EncoderSettings, Settings
+from jude.stream.opening import encoder_spec
+
+_LOG = logging.getLogger("jude.cli.serve")
+
+
+def serve(read: Callable[[], Settings], say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C; SIGHUP reads the settings again and swaps the models. Raises JudeError."""
+    settings = read()
+    layout = {"json": "json", "text": "readable"}
+    configure_logs("json" if layout[settings.log.format] == "json" else "readable", level=settings.log.level)
+    asyncio.run(_serve(settings, read, say))
+
+
+def specs_of(settings: Settings) -> Mapping[str, EncoderSpec]:
+    """Alias -> model. Raises TerminalSettingsError for a model that a server cannot serve."""
+    entities = load_entities(settings.entities.folder)
+    specs = {}
+    for alias, differing in settings.serving.models.items():
+        spec = encoder_spec(_changed(settings.encoder, alias, differing), entities)
+        if spec.kind == "grpc":
+            raise TerminalSettingsError("encoder.kind is grpc: a server needs a model of its own. Name its kind.")
+        specs[alias] = spec
+    return specs
+
+
+def _changed(encoder: EncoderSettings, alias: str, differing: Mapping[str, object]) -> EncoderSettings:
+    try:
+        return replace(encoder, **differing)  # type: ignore[arg-type]  pydantic checks them
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise TerminalSettingsError(f"serving.models.{alias}.{key}: {first['msg']}.") from None
+
+
+async def _serve(settings: Settings, read: Callable[[], Settings], say: Callable[[str], None]) -> None:
+    from jude.serving.server import Server
+
+    specs = specs_of(settings)
+    stop, again = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, again.set)
+    server = Server(settings.serving)
+    await server.start(specs)
+    served = ", ".join(model.model_version for model, _ in server.shelf.versions())
+    say(f"Serving {served} on {settings.serving.host}:{server.port}. Ctrl-C ends it.")
+    reloader = asyncio.create_task(_reload_when_told(server.reload, read, again))
+    await stop.wait()
+    reloader.cancel()
+    await server.drain()
+
+
+async def _reload_when_told(
+    reload: Callable[[Mapping[str, EncoderSpec]], object], read: Callable[[], Settings], again: asyncio.Event
+) -> None:
+    """Swap the models at every SIGHUP; settings that do not fit leave everything as it is."""
+    while True:
+        await again.wait()
+        again.clear()
+        try:
+            await reload(specs_of(read()))  # type: ignore[misc]
+            log_event(_LOG, logging.INFO, "reloaded")
+        except JudeError:
+            log_event(_LOG, logging.ERROR, "reload refused: nothing changed")
+            _LOG.exception("reload refused")

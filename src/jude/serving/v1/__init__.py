@@ -1,0 +1,1 @@
+"""The protocol; `embedding_pb2` is written by `make protobuf`."""
