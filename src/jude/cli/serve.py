@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -32,7 +33,7 @@ def specs_of(settings: Settings) -> Mapping[str, EncoderSpec]:
     """Alias -> model. Raises TerminalSettingsError for a model that a server cannot serve."""
     entities = load_entities(settings.entities.folder)
     specs = {}
-    for alias, differing in settings.serving.models.items():
+    for alias, differing in {"current": {}, **settings.serving.also}.items():
         spec = encoder_spec(_changed(settings.encoder, alias, differing), entities)
         if spec.kind == "grpc":
             raise TerminalSettingsError("encoder.kind is grpc: a server needs a model of its own. Name its kind.")
@@ -40,13 +41,13 @@ def specs_of(settings: Settings) -> Mapping[str, EncoderSpec]:
     return specs
 
 
-def _changed(encoder: EncoderSettings, alias: str, differing: Mapping[str, object]) -> EncoderSettings:
+def _changed(encoder: EncoderSettings, alias: str, differing: Mapping[str, Any]) -> EncoderSettings:
     try:
-        return replace(encoder, **differing)  # type: ignore[arg-type]  pydantic checks them
+        return replace(encoder, **differing)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
-        raise TerminalSettingsError(f"serving.models.{alias}.{key}: {first['msg']}.") from None
+        raise TerminalSettingsError(f"serving.also.{alias}.{key}: {first['msg']}.") from None
 
 
 async def _serve(settings: Settings, read: Callable[[], Settings], say: Callable[[str], None]) -> None:
@@ -69,14 +70,14 @@ async def _serve(settings: Settings, read: Callable[[], Settings], say: Callable
 
 
 async def _reload_when_told(
-    reload: Callable[[Mapping[str, EncoderSpec]], object], read: Callable[[], Settings], again: asyncio.Event
+    reload: Callable[[Mapping[str, EncoderSpec]], Awaitable[None]], read: Callable[[], Settings], again: asyncio.Event
 ) -> None:
     """Swap the models at every SIGHUP; settings that do not fit leave everything as it is."""
     while True:
         await again.wait()
         again.clear()
         try:
-            await reload(specs_of(read()))  # type: ignore[misc]
+            await reload(specs_of(read()))
             log_event(_LOG, logging.INFO, "reloaded")
         except JudeError:
             log_event(_LOG, logging.ERROR, "reload refused: nothing changed")

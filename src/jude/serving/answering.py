@@ -24,7 +24,7 @@ def batch_response(
         dtype=_DTYPES[asked.dtype],
         dimension=asked.dimension,
     )
-    finite_B = np.isfinite(vectors_BD).all(axis=1)
+    finite_B = finite_rows(vectors_BD)
     for item, finite in zip(prepared, finite_B.tolist(), strict=True):
         if isinstance(item, RefusedError):
             response.items.add(error=error_message(item))
@@ -53,6 +53,12 @@ def single_response(asked: Asked, prepared: Prepared, vectors_1D: NDArray[np.flo
         dimension=asked.dimension,
         vector=as_bytes(_cut(vectors_1D, asked), asked.dtype),
     )
+
+
+def finite_rows(vectors_BD: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell which rows are vectors."""
+    finite_BD: NDArray[np.bool_] = np.isfinite(vectors_BD)
+    return np.asarray(finite_BD.all(axis=1))
 
 
 def error_message(refused: RefusedError) -> pb.Error:
@@ -92,4 +98,5 @@ def _cut(vectors_BD: NDArray[np.float32], asked: Asked) -> NDArray[np.float32]:
         return vectors_BD
     short_BE = vectors_BD[:, : asked.dimension]
     norms_B1 = np.linalg.norm(short_BE, axis=1, keepdims=True)
-    return (short_BE / np.maximum(norms_B1, 1e-12)).astype(np.float32, copy=False)
+    cut_BE: NDArray[np.float32] = (short_BE / np.maximum(norms_B1, 1e-12)).astype(np.float32, copy=False)
+    return cut_BE

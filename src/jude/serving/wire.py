@@ -27,7 +27,7 @@ Method = Callable[[Any, Any], Awaitable[Message]]
 
 def generic_handler(service: EmbeddingService, metrics: Metrics, span: Span = no_span) -> grpc.GenericRpcHandler:
     """The service as grpc.aio wants it registered."""
-    unary = {
+    unary: dict[str, tuple[Method, type[Message]]] = {
         "Embed": (service.embed, pb.EmbedRequest),
         "EmbedBatch": (service.embed_batch, pb.EmbedBatchRequest),
         "GetModelInfo": (service.get_model_info, pb.GetModelInfoRequest),

@@ -66,7 +66,7 @@ class ServingSettings:
     health_port: _Port | None
     metrics_port: _Port | None
     metrics_host: str
-    models: dict[str, dict[str, Any]]
+    also: dict[str, dict[str, Any]]
     tokens: tuple[Annotated[str, Field(min_length=16)], ...] = field(repr=False)
     tls: TlsSettings
     lanes: Literal[1, 2]
@@ -87,11 +87,11 @@ class ServingSettings:
 
     @model_validator(mode="after")
     def _models_fit(self) -> ServingSettings:
-        if "current" not in self.models:
-            raise ValueError("models must name the alias current: it answers requests that ask for no version")
-        for alias, differing in self.models.items():
+        if "current" in self.also:
+            raise ValueError("current is the model of the section encoder: give the others another alias")
+        for alias, differing in self.also.items():
             if unknown := sorted(differing.keys() - _MODEL_KEYS):
-                raise ValueError(f"models.{alias} may change keys of the section encoder, not {', '.join(unknown)}")
+                raise ValueError(f"also.{alias} may change keys of the section encoder, not {', '.join(unknown)}")
         return self
 
     @model_validator(mode="after")
