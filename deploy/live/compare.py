@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from jude.entities import Entities, Entity, load_entities
-from jude.errors import JudeError
+from jude.errors import JudeError, TerminalTableError
 from jude.observe.ledger import BatchCounts
 from jude.online import OnlineStore, SqliteStore, open_online
 from jude.online.rebuild import verify
@@ -163,5 +163,6 @@ def _place(settings: Settings) -> tuple[str, str]:
     root = settings.tables.root
     assert root is not None, "the comparison reads tables in a folder"
     version = model_of_alias(root)
-    assert version is not None, "no model version is current"
+    if version is None:
+        raise TerminalTableError(f"{root} has no current model version: the stream has not opened its tables yet.")
     return root, version

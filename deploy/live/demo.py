@@ -32,7 +32,7 @@ from jude.tables.reading import ledger_totals
 
 FOLDER: Final = PROJECT / ".jude" / "demo-live"
 LOADED: Final = 2_500  # recorded changes that make the database before the stream starts
-PATIENCE_SECONDS: Final = 180.0
+PATIENCE_SECONDS: Final = 240.0
 
 
 @dataclass
@@ -77,6 +77,7 @@ def _show(stack: Stack, stream: SupervisedStream, given: argparse.Namespace, con
     stream.start()
     compared = wait_until_equal(stack.database_url, settings, PATIENCE_SECONDS)
     if compared.differences:
+        console.print(stream.log.read_text(errors="replace")[-2000:], highlight=False)
         return _end(console, compared)
     console.print(f"   {compared.entities:,} rows are embedded after {time.monotonic() - began:.0f} s.")
     console.print(f"3. {given.rate} changes a second for {given.seconds} s; in the middle the stream is killed (-9).")

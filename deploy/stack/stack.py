@@ -30,7 +30,10 @@ source:
   path: null
   kafka:
     bootstrap_servers: 127.0.0.1:{kafka}
-    topics: [jude.public.jobs, jude.public.members, jude.public.resumes]
+    pattern: jude\\.public\\.(jobs|members|resumes)  # a table without rows has no topic yet
+
+entities:
+  folder: {entities}
 
 stream:
   checkpoint: {work}/checkpoint
@@ -197,8 +200,9 @@ class Stack:
                 connection.execute((services.HERE / "schema.sql").read_bytes())
 
     def _write_conf(self) -> None:
-        base = PROJECT / "conf" / "local.yml"
-        self.conf.write_text(_CONF.format(**self._ports, base=base, work=self.work, conf=self.conf))
+        conf = PROJECT / "conf"
+        places = {"base": conf / "local.yml", "entities": conf / "entities", "work": self.work, "conf": self.conf}
+        self.conf.write_text(_CONF.format(**self._ports, **places))
 
 
 def _is_free(port: int | None) -> bool:
