@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from deploy.live.stream import PROJECT, SupervisedStream
 from deploy.stack.programs import MissingProgramError
 from deploy.stack.stack import Stack, StackError
 from jude.errors import JudeError
-from jude.observe import BatchCounts, duration, merged
+from jude.observe import BatchCounts, Histogram, duration, merged
 from jude.settings import load_settings
 from jude.tables.reading import ledger_totals
 
@@ -40,7 +40,8 @@ class Seen:
     """What the screen shows."""
 
     committed: int = 0  # changes that PostgreSQL has committed since the stream caught up
-    before: BatchCounts | None = None
+    counts: BatchCounts = field(default_factory=BatchCounts)  # as they were when the stream had caught up
+    freshness: Histogram = field(default_factory=Histogram)
     note: str = ""
 
 
@@ -91,7 +92,7 @@ def _edit_and_kill(
     console: Console,
 ) -> None:  # fmt: skip
     root = str(stack.work / "tables")
-    seen = Seen(before=_counts(root))
+    seen = Seen(counts=_counts(root), freshness=_freshness(root))
     stop = threading.Event()
     editor = threading.Thread(target=_edit, args=(source, history, given.rate, seen, stop), daemon=True)
     editor.start()
@@ -118,9 +119,9 @@ def _edit(source: Source, history: Iterator[Record], rate: int, seen: Seen, stop
 
 
 def _screen(root: str, seen: Seen) -> Table:
-    counts, freshness = _counts(root), merged(total.freshness for total in ledger_totals(root))
-    assert seen.before is not None
-    events, inferences = counts.events_in - seen.before.events_in, counts.inferences - seen.before.inferences
+    counts, now, before = _counts(root), _freshness(root).counts, seen.freshness.counts
+    events, inferences = counts.events_in - seen.counts.events_in, counts.inferences - seen.counts.inferences
+    freshness = Histogram({bucket: n - before.get(bucket, 0) for bucket, n in now.items() if n > before.get(bucket, 0)})
     fresh = [freshness.percentile(q) for q in (0.5, 0.95, 0.99)]
     screen = Table.grid(padding=(0, 3))
     screen.add_row("changes committed", f"{seen.committed:,}")
@@ -133,6 +134,10 @@ def _screen(root: str, seen: Seen) -> Table:
 
 def _counts(root: str) -> BatchCounts:
     return sum((total.counts for total in ledger_totals(root)), BatchCounts())
+
+
+def _freshness(root: str) -> Histogram:
+    return merged(total.freshness for total in ledger_totals(root))
 
 
 def _end(console: Console, compared: Compared) -> int:
