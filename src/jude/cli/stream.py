@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jude.cli.failing import hush_spark, sentence_of
+from jude.cli.show import open_console
 from jude.errors import JudeError, TerminalError
 from jude.observe import BatchCounts, BatchReport, merged, open_progress
 from jude.settings import Settings
@@ -15,13 +16,21 @@ def stream_with_progress(settings: Settings) -> None:
     from pyspark.errors import PySparkException
 
     hush_spark()
-    progress = open_progress()
+    progress, batches = open_progress(), 0
+
+    def report(applied: Applied) -> None:
+        nonlocal batches
+        batches += 1
+        progress.show(batch_report(applied))
+
     try:
-        run_stream(settings, lambda applied: progress.show(batch_report(applied)))
+        run_stream(settings, report)
     except JudeError:
         raise
     except PySparkException as error:
         raise TerminalError(f"The stream ended: {sentence_of(error)}") from error
+    if not batches:
+        open_console(stderr=True).print("Nothing was new: all that the source holds had been processed before.")
 
 
 def batch_report(applied: Applied) -> BatchReport:
