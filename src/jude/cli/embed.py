@@ -19,7 +19,7 @@ def embed_text(settings: Settings, text: str, entity_type: str, target: str | No
     """Embed one text. Raises RefusedError with the server's reason, TerminalEncoderError when there is no server."""
     address = server_address(settings.encoder.server)
     address = replace(address, target=target) if target else address
-    client = EmbeddingClient(address, timeout_seconds=_PATIENCE_SECONDS)
+    client = EmbeddingClient(address, timeout_seconds=min(_PATIENCE_SECONDS, settings.encoder.timeout_seconds))
     wanted = Wanted(model=model or settings.encoder.server.model, entity_type=entity_type)
     try:
         return client.embed(text, wanted)

@@ -27,10 +27,11 @@ def refusal_of(error: Any) -> RefusedError:  # noqa: ANN401  grpc ships no types
 def pause_before_retry(refused: RefusedError, attempt: int, seconds_left: float, random: Random) -> float | None:
     """Seconds to wait before asking again; None: this refusal is the answer.
 
-    Embedding changes nothing on the server, so UNAVAILABLE is always safe to repeat. RESOURCE_EXHAUSTED is repeated
+    Embedding changes nothing on the server, so UNAVAILABLE is always safe to repeat, and so is a call that a stopping
+    server cancelled. RESOURCE_EXHAUSTED is repeated
     only with the server's delay: without one it is a message too large for gRPC, the same for ever.
     """
-    if refused.code is Code.UNAVAILABLE:
+    if refused.code in (Code.UNAVAILABLE, Code.CANCELLED):
         pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0**attempt) * (0.5 + random() / 2)
     elif refused.code is Code.RESOURCE_EXHAUSTED and refused.retry_after_seconds is not None:
         pause = refused.retry_after_seconds * (1 + _JITTER * random())

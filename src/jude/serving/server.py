@@ -30,6 +30,7 @@ from jude.serving.wire import SERVICE, generic_handler
 from jude.settings import ServingSettings
 
 _LOG = logging.getLogger("jude.serving")
+_LAST_ANSWERS_SECONDS = 1.0  # for answers that are made and not yet sent
 Specs = Mapping[str, EncoderSpec]
 """Alias -> model."""
 
@@ -48,6 +49,7 @@ class Server:
         self.health = Health(self.shelf, self.engine, self.metrics)
         self.port = self.health_port = self.metrics_port = 0
         self._tokenisers = ThreadPoolExecutor(settings.tokenise_threads, "jude-tokeniser")
+        self._service = self._open_service(settings)
         self._servers: list[Any] = []
         self._watch: asyncio.Task[None] | None = None
 
@@ -82,7 +84,8 @@ class Server:
         await self.health.leave()
         if self._watch is not None:
             self._watch.cancel()
-        await asyncio.gather(*(server.stop(self.settings.drain_seconds) for server in self._servers))
+        await self._service.drain(self.settings.drain_seconds)
+        await asyncio.gather(*(server.stop(_LAST_ANSWERS_SECONDS) for server in self._servers))
         await self.engine.stop()
         self._tokenisers.shutdown(wait=False, cancel_futures=True)
         log_event(_LOG, logging.INFO, "stopped")
@@ -113,7 +116,7 @@ class Server:
         interceptors = [TokenCheck(settings.tokens)] if settings.tokens else []
         main = grpc.aio.server(interceptors=interceptors, options=_options(settings.max_message_bytes))
         span = open_spans(settings.trace_endpoint)
-        main.add_generic_rpc_handlers((generic_handler(self._service(), self.metrics, span),))
+        main.add_generic_rpc_handlers((generic_handler(self._service, self.metrics, span),))
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, main)
         named = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(named, main)
@@ -125,8 +128,7 @@ class Server:
             self.health_port = _bound("health_port", probes, settings.host, settings.health_port, None)
             self._servers.append(probes)
 
-    def _service(self) -> EmbeddingService:
-        settings = self.settings
+    def _open_service(self, settings: ServingSettings) -> EmbeddingService:
         queues = {Lane.ONLINE: settings.online_queue_seconds, Lane.BULK: settings.bulk_queue_seconds}
         gates = Gates(settings.max_items, settings.max_waiting_bytes, queues)
         limits = ServiceLimits(gates, settings.max_text_bytes, settings.stream_window)

@@ -23,6 +23,8 @@ from jude.serving.models import Shelf
 from jude.serving.refusal import Code, RefusedError
 from jude.serving.v1 import embedding_pb2 as pb
 
+_DRAIN_POLL_SECONDS = 0.02
+
 
 class Context(Protocol):
     """What the methods use of grpc.aio's context."""
@@ -51,6 +53,15 @@ class EmbeddingService:
         self._metrics = metrics
         self._limits = limits
         self._waiting_bytes = 0
+        self._running = 0
+        self._draining = False
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse what comes from now on, and wait for what runs; `seconds` at most."""
+        self._draining = True
+        end = self._engine.clock() + seconds
+        while self._running and self._engine.clock() < end:
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
 
     async def embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         """Embed one input."""
@@ -96,6 +107,17 @@ class EmbeddingService:
         self, asked: Asked, inputs: Sequence[pb.EmbedInput], size_bytes: int, seconds_left: float
     ) -> tuple[Prepared, NDArray[np.float32]]:
         """Admit, tokenise, admit again, compute: the items and float32 [items, width], NaN where there is no vector."""
+        if self._draining:
+            raise RefusedError(Code.UNAVAILABLE, "This server is about to stop: ask another.", reason="draining")
+        self._running += 1
+        try:
+            return await self._admitted(asked, inputs, size_bytes, seconds_left)
+        finally:
+            self._running -= 1
+
+    async def _admitted(
+        self, asked: Asked, inputs: Sequence[pb.EmbedInput], size_bytes: int, seconds_left: float
+    ) -> tuple[Prepared, NDArray[np.float32]]:
         arrived = self._engine.clock()
         if seconds_left <= 0:
             raise RefusedError(Code.DEADLINE_EXCEEDED, "The deadline had passed on arrival.", reason="expired")

@@ -1,0 +1,47 @@
+"""`jude serve` and `jude embed`, as a person uses them."""
+
+from __future__ import annotations
+
+import json
+
+from typer.testing import CliRunner
+
+from jude.cli.app import app
+from tests.serving.running import PROJECT, Running, running
+
+TEST_CONF = str(PROJECT / "conf/test.yml")
+
+
+def embed(up: Running, *more: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["embed", "Nurse", "--conf", TEST_CONF, "--server", up.address.target, *more])
+    return result.exit_code, result.output
+
+
+def test_a_text_is_embedded_by_a_running_server() -> None:
+    with running() as up:
+        shown, as_json = embed(up), embed(up, "--json")
+        unknown = embed(up, "--entity", "spaceship")
+
+        found = json.loads(as_json[1])
+        assert shown[0] == as_json[0] == 0
+        assert found["model_version"] in shown[1]
+        assert "1 tokens" in shown[1]
+        assert len(found["vector"]) == 32
+        assert (unknown[0], "it knows job, member, resume" in " ".join(unknown[1].split())) == (1, True)
+
+
+def test_without_a_server_the_way_out_is_told() -> None:
+    arguments = ["embed", "Nurse", "--conf", TEST_CONF, "--server", "127.0.0.1:1"]
+    arguments += ["--set", "encoder.timeout_seconds=0.5"]
+
+    result = CliRunner().invoke(app, arguments)
+
+    assert result.exit_code == 1
+    assert "Start one: jude serve" in result.output
+
+
+def test_a_server_that_cannot_start_says_why_in_a_sentence() -> None:
+    result = CliRunner().invoke(app, ["serve", "--conf", TEST_CONF, "--model", "grpc"])
+
+    assert result.exit_code == 1
+    assert "a model of its own" in result.output

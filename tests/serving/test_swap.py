@@ -1,0 +1,90 @@
+"""Two versions side by side, and a swap under load."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from jude.cli.serve import specs_of
+from jude.encoder.version import InputHasher
+from jude.errors import TerminalSettingsError
+from jude.serving.client import EmbeddingClient, Wanted
+from jude.serving.lanes import Lane
+from tests.serving.running import Running, running, settings_with
+
+REQUESTS, TEXTS_EACH, CALLERS = 10_000, 2, 16
+
+
+def test_ten_thousand_requests_during_swaps_none_lost_and_none_mixed() -> None:
+    with running("serving.online_queue_seconds=60.0") as up:
+        swapping = threading.Thread(target=swap_for_a_while, args=(up,))
+        swapping.start()
+        with ThreadPoolExecutor(CALLERS) as threads:
+            seen = [version for part in threads.map(lambda n: ask_many(up, n), range(CALLERS)) for version in part]
+        swapping.join()
+
+    assert len(seen) == REQUESTS
+    assert len(set(seen)) >= 3  # swaps happened while requests ran
+
+
+def swap_for_a_while(up: Running) -> None:
+    for number in range(1, 9):
+        specs = specs_of(settings_with(f"encoder.revision=r{number}"))
+        up.do(up.server.reload(specs))
+        time.sleep(0.3)
+
+
+def ask_many(up: Running, caller: int) -> list[str]:
+    """Ask for lists; every answer's hashes must be those of the one version that it names."""
+    client, versions = EmbeddingClient(up.address, timeout_seconds=60), []
+    for number in range(REQUESTS // CALLERS):
+        ids = [[caller + 1, number + 1], [number + 1]][:TEXTS_EACH]
+        found = client.embed_batch(ids, Wanted(lane=Lane.ONLINE))
+        hasher = InputHasher(found.model_version, "")
+        assert found.input_hashes == [hasher.hash(row) for row in ids]
+        assert np.isfinite(found.vectors).all()
+        versions.append(found.model_version)
+    return versions
+
+
+def test_two_versions_are_served_side_by_side() -> None:
+    with running("serving.also={next: {width: 64}}") as up:
+        now, soon = (up.client().embed("Nurse", Wanted(entity_type="job", model=name)) for name in ("", "next"))
+
+        assert (now.vectors.shape, soon.vectors.shape) == ((1, 32), (1, 64))
+        assert now.input_hashes != soon.input_hashes
+        assert up.client().embed("Nurse", Wanted(entity_type="job", model=soon.model_version)).vectors.shape == (1, 64)
+        assert [list(info.aliases) for info in up.client().info()] == [["current"], ["next"]]
+
+
+def test_a_reload_that_changes_nothing_loads_nothing_and_a_wrong_one_keeps_what_is_served() -> None:
+    with running() as up:
+        before = up.server.shelf.find("")
+
+        up.do(up.server.reload(specs_of(up.settings)))
+        with pytest.raises(TerminalSettingsError, match="cores"):
+            up.do(up.server.reload(specs_of(settings_with("encoder.threads=4096"))))
+
+        assert up.server.shelf.find("") is before
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("serving.also={next: {colour: red}}", "colour"),
+        ("serving.also={current: {}}", "another alias"),
+        ("serving.also={next: {width: -1}}", r"serving.also.next.width"),
+        ("encoder.kind=grpc", "a model of its own"),
+        ("serving.prot=1", "Did you mean port"),
+        ("serving.max_text_bytes=99999999", "max_text_bytes <="),
+        ("serving.tls.cert_file=a.pem", "both cert_file and key_file"),
+        ("serving.tokens=[short]", "16"),
+    ],
+)
+def test_settings_that_cannot_work_stop_the_start(override: str, says: str) -> None:
+    with pytest.raises(TerminalSettingsError, match=says):
+        specs_of(settings_with(override))
