@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from jude.encoder import Encoder, EncoderSpec, Tokeniser, open_encoder, open_tokeniser
+from jude.encoder.made_of import made_of
 from jude.encoder.packaged import find_model
 
 SPEC = EncoderSpec("all-minilm-l6-v2", threads=1)
@@ -92,7 +93,7 @@ def test_a_text_alone_has_the_vector_that_it_has_in_company(encoder: Encoder, in
 def test_the_size_of_a_pass_does_not_matter(inputs: list[list[int]], encoder: Encoder) -> None:
     from jude.encoder.local import LocalEncoder
 
-    small = LocalEncoder("v", find_model(SPEC.kind), batch_tokens=64)
+    small = LocalEncoder("v", made_of(SPEC), batch_tokens=64)
     assert cosines(small.encode(inputs), encoder.encode(inputs)).min() >= 0.9999
 
 

@@ -1,4 +1,6 @@
-"""The packaged model on this machine's CPU. Imports torch: open it through `jude.encoder.open_encoder`."""
+"""A model on this machine. Imports torch: open it through `jude.encoder.open_encoder`."""
+
+# T tokens of all texts together, B texts, D width
 
 from __future__ import annotations
 
@@ -9,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jude.encoder.batches import token_batches
-from jude.encoder.packaged import LocalModel
+from jude.encoder.made_of import MadeOf
 from jude.encoder.spec import DEFAULT_BATCH_TOKENS
 from jude.errors import TerminalEnvironmentError
 
 try:
     import torch
+    from torch import Tensor
 
-    from jude.encoder.bert import PackedBert, mean_pool
+    from jude.encoder.forward import open_forward
+    from jude.encoder.lanes import Lanes
+    from jude.encoder.pooling import finish, pool
 except ModuleNotFoundError as missing:
     raise TerminalEnvironmentError(
         f"The package {missing.name} is not installed, which makes vectors here. Install it: pip install 'jude[torch]'."
@@ -24,23 +29,25 @@ except ModuleNotFoundError as missing:
 
 
 class LocalEncoder:
-    """A BERT folder with mean pooling and unit norm, in float32. Several threads may call it."""
+    """A model folder as vectors. Several threads may call it."""
 
     def __init__(
         self,
         model_version: str,
-        model: LocalModel,
+        made_of: MadeOf,
         *,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         threads: int | None = None,
+        device: str = "cpu",
     ) -> None:
         """Load the model. `threads` holds for all of torch in this process; None leaves torch's own choice."""
-        if threads is not None:
-            torch.set_num_threads(threads)
         self.model_version = model_version
-        self.width = model.width
+        self.width = made_of.width
+        self._made_of = made_of
+        self._device = device
         self._batch_tokens = batch_tokens
-        self._bert = PackedBert(model.folder)
+        self._forward = open_forward(made_of, device)
+        self._lanes = Lanes(threads if device == "cpu" else 1)
 
     def encode(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Encode inputs to a float32 array [len(token_ids), width], in order.
@@ -49,18 +56,32 @@ class LocalEncoder:
         """
         vectors = np.full((len(token_ids), self.width), np.nan, np.float32)
         readable = np.array([row for row, ids in enumerate(token_ids) if self._can_read(ids)], np.int64)
-        for batch in token_batches([len(token_ids[row]) for row in readable], self._batch_tokens):
+        lengths = [len(token_ids[row]) for row in readable]
+        batches = token_batches(lengths, self._lanes.budget(sum(lengths), self._batch_tokens))
+
+        def encode_batch(batch: NDArray[np.int64]) -> None:
             rows = readable[batch]
-            vectors[rows] = self._forward([token_ids[row] for row in rows])
+            vectors[rows] = self._encode([token_ids[row] for row in rows])
+
+        self._lanes.run(encode_batch, batches[::-1])  # long texts first: the last lane to end has little left
         return vectors
 
     def _can_read(self, ids: Sequence[int]) -> bool:
-        return 0 < len(ids) <= self._bert.most_tokens and min(ids) >= 0 and max(ids) < self._bert.vocabulary
+        return 0 < len(ids) <= self._forward.most_tokens and min(ids) >= 0 and max(ids) < self._forward.vocabulary
 
     @torch.inference_mode()
-    def _forward(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def _encode(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         lengths = [len(ids) for ids in token_ids]
-        ids_T = torch.tensor(list(chain.from_iterable(token_ids)))
-        vectors_BD = mean_pool(self._bert(ids_T, lengths), lengths)
-        pooled: NDArray[np.float32] = torch.nn.functional.normalize(vectors_BD, dim=1).numpy()
-        return pooled
+        ids_T = torch.tensor(list(chain.from_iterable(token_ids)), device=self._device)
+        pooled_BD = self._pooled(ids_T, lengths)
+        vectors_BD = finish(pooled_BD, self.width, normalised=self._made_of.normalise)
+        found: NDArray[np.float32] = vectors_BD.cpu().numpy()
+        return found
+
+    def _pooled(self, ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
+        lengths_B = torch.tensor(lengths, device=self._device)
+        pooling = self._made_of.pooling
+        if pooling == "last" or (pooling == "cls" and self._made_of.mask == "bidirectional"):
+            only_B = lengths_B.cumsum(0) - (1 if pooling == "last" else lengths_B)
+            return self._forward(ids_T, lengths, only_B).float()
+        return pool(self._forward(ids_T, lengths), lengths_B, pooling)

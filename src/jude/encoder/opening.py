@@ -7,7 +7,8 @@ from functools import lru_cache
 from threading import Lock
 
 from jude.encoder.hashing import DEFAULT_MAX_TOKENS, DEFAULT_WIDTH, HASHING_ALGORITHM, HashingEncoder, HashingTokeniser
-from jude.encoder.packaged import MINILM, LocalModel, find_model
+from jude.encoder.made_of import MadeOf, made_of
+from jude.encoder.packaged import MINILM
 from jude.encoder.protocol import Encoder, Tokeniser
 from jude.encoder.spec import EncoderSpec, spec_of
 from jude.encoder.version import Manifest, file_sha256, model_version
@@ -15,7 +16,8 @@ from jude.errors import TerminalSettingsError
 
 HASHING = "hashing"
 GRPC = "grpc"
-KINDS = (MINILM, HASHING, GRPC)
+FOLDER = "folder"
+KINDS = (MINILM, HASHING, FOLDER, GRPC)
 
 _opening = Lock()  # two threads must not load one model twice
 
@@ -54,8 +56,8 @@ def models_loaded() -> int:
 
 def manifest_of(spec: EncoderSpec) -> Manifest:
     """Everything that the vectors of a spec depend on. Hashes the weights file, once per process."""
-    if spec.kind == MINILM:
-        return _manifest_of_model(spec, find_model(spec.kind))
+    if spec.kind in (MINILM, FOLDER):
+        return _manifest_of_model(spec, made_of(spec))
     if spec.kind == GRPC:
         from jude.encoder.remote import describe
 
@@ -80,25 +82,31 @@ def manifest_of(spec: EncoderSpec) -> Manifest:
     )
 
 
-def _manifest_of_model(spec: EncoderSpec, model: LocalModel) -> Manifest:
+def _manifest_of_model(spec: EncoderSpec, parts: MadeOf) -> Manifest:
     from jude.encoder.tokenising import eos_id, library_version
 
+    tokeniser = parts.model.tokeniser
     return Manifest(
-        weights=file_sha256(model.weights),
-        tokeniser=file_sha256(model.tokeniser),
+        weights=parts.weights_digest(),
+        tokeniser=file_sha256(tokeniser),
         tokeniser_library=library_version(),
         prompts=dict(spec.prompts),
         render_versions=dict(spec.render_versions),
-        pooling=model.pooling,
-        mask="bidirectional",
-        max_tokens=model.checked_max_tokens(spec.max_tokens),
-        width=model.checked_width(spec.width),
-        compute_dtype="float32",
+        pooling=parts.pooling,
+        mask=parts.mask,
+        max_tokens=parts.max_tokens,
+        width=parts.width,
+        compute_dtype=parts.compute,
         stored_dtype=spec.dtype,
-        normalise=True,
-        eos_id=eos_id(model.tokeniser),
+        normalise=parts.normalise,
+        eos_id=eos_id(tokeniser),
         revision=spec.revision,
     )
+
+
+def _version(spec: EncoderSpec, manifest: Manifest) -> str:
+    """A folder's version is named after its model, not after the place where the folder lies."""
+    return model_version(made_of(spec).model.name if spec.kind == FOLDER else spec.kind, manifest)
 
 
 @lru_cache(maxsize=16)
@@ -109,12 +117,12 @@ def _tokeniser(line: str) -> Tokeniser:
 
         return remote_tokeniser(spec)
     manifest = manifest_of(spec)
-    version = model_version(spec.kind, manifest)
+    version = _version(spec, manifest)
     if spec.kind == HASHING:
         return HashingTokeniser(version, manifest.max_tokens, spec.prompts)
     from jude.encoder.tokenising import LocalTokeniser
 
-    return LocalTokeniser(version, find_model(spec.kind).tokeniser, manifest.max_tokens, spec.prompts)
+    return LocalTokeniser(version, made_of(spec).model.tokeniser, manifest.max_tokens, spec.prompts)
 
 
 @lru_cache(maxsize=4)
@@ -125,9 +133,11 @@ def _encoder(line: str) -> Encoder:
 
         return RemoteEncoder(spec)
     manifest = manifest_of(spec)
-    version = model_version(spec.kind, manifest)
+    version = _version(spec, manifest)
     if spec.kind == HASHING:
         return HashingEncoder(version, manifest.width)
     from jude.encoder.local import LocalEncoder
 
-    return LocalEncoder(version, find_model(spec.kind), batch_tokens=spec.batch_tokens, threads=spec.threads)
+    return LocalEncoder(
+        version, made_of(spec), batch_tokens=spec.batch_tokens, threads=spec.threads, device=spec.device
+    )

@@ -16,16 +16,23 @@ DEFAULT_BATCH_TOKENS = 2048
 class EncoderSpec:
     """An encoder by its settings. Those of the last block change how fast it works, not what it makes."""
 
-    kind: str  # all-minilm-l6-v2 | hashing | grpc
+    kind: str  # all-minilm-l6-v2 | hashing | folder | grpc
     max_tokens: int | None = None  # None: as long as the kind was trained for
     width: int | None = None  # None: as wide as the kind is
     dtype: str = "float32"  # how vectors are stored: float32 | bfloat16
     prompts: Mapping[str, str] = field(default_factory=dict)  # by entity type, put before the text
     render_versions: Mapping[str, str] = field(default_factory=dict)  # by entity type
+    path: str | None = None  # of a model folder; only for the kind folder
+    adapter: str | None = None  # folder of a LoRA adapter, merged in float32 when the model is loaded
+    pooling: str | None = None  # mean | last | cls | weighted_mean; None: as the folder says
+    mask: str | None = None  # causal | bidirectional; None: as the folder says
+    normalise: bool | None = None  # unit norm; None: as the folder says
+    compute: str = "float32"  # float32 | bfloat16
     revision: str = ""  # any other word makes a new model version of the same model
 
     batch_tokens: int = DEFAULT_BATCH_TOKENS  # of one forward pass, padding included
-    threads: int | None = None  # cores of one forward pass; None: all
+    threads: int | None = None  # cores of one encoder; None: all
+    device: str = "cpu"  # cpu | cuda
 
     server: ServerAddress | None = None  # kind grpc: who makes the vectors
     server_model: str = "current"  # kind grpc: exact version or alias

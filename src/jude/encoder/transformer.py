@@ -113,7 +113,7 @@ def _same_text(lengths_B: Tensor) -> Tensor:
 
 
 def _padded(opened: OpenTransformer, ids_T: Tensor, lengths_B: Tensor) -> Tensor:
-    texts = ids_T.split(lengths_B.tolist())
+    texts = torch.tensor_split(ids_T, lengths_B.cumsum(0)[:-1].cpu())
     ids_BL = pad_sequence(list(texts), batch_first=True, padding_value=opened.pad_id)
     real_BL = torch.arange(ids_BL.shape[1], device=ids_T.device)[None, :] < lengths_B[:, None]
     made = opened.model(input_ids=ids_BL, attention_mask=real_BL.long())

@@ -73,18 +73,31 @@ class StreamSettings:
 class EncoderSettings:
     """`encoder`: which model makes the vectors, and where it runs."""
 
-    kind: Literal["all-minilm-l6-v2", "hashing", "grpc"]
+    kind: Literal["all-minilm-l6-v2", "hashing", "folder", "grpc"]
+    path: LocalPath | None
+    adapter: LocalPath | None
+    pooling: Literal["mean", "last", "cls", "weighted_mean"] | None
+    mask: Literal["causal", "bidirectional"] | None
+    normalise: bool | None
+    compute: Literal["float32", "bfloat16"]
     revision: str
     max_tokens: _Positive | None
     width: _Positive | None
     dtype: Literal["float32", "bfloat16"]
     batch_tokens: _Positive
     threads: _Positive | None
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
     where: Literal["driver", "executors"]
     attempts: _Positive
     backoff_seconds: Annotated[float, Field(ge=0)]
     timeout_seconds: _Seconds
     server: ServerAddressSettings
+
+    @model_validator(mode="after")
+    def _has_its_folder(self) -> EncoderSettings:
+        if (self.kind == "folder") != (self.path is not None):
+            raise ValueError("path names a model's folder: give it with kind folder, and only then")
+        return self
 
 
 @dataclass(frozen=True, config=_CHECKED)

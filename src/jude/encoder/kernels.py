@@ -1,0 +1,168 @@
+"""The building blocks of our forward passes: products with weights laid out once, norms, attention without padding."""
+
+# T tokens of all texts together, B texts, L tokens of one text, D width, F width made, H heads, E width of a head
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention, silu
+
+Run = tuple[int, int]
+"""Neighbouring texts of equal length: how many, how long."""
+
+_TYPICAL_TOKENS = 1024  # of a forward pass: oneDNN chooses the layout of the weights by it
+
+
+class Dense:
+    """`x W^T + b`, an activation included. On a CPU the weights are laid out for oneDNN once, not in every pass."""
+
+    def __init__(self, weight_FD: Tensor, bias_F: Tensor | None, activation: str = "none") -> None:
+        """Activations: none, gelu, gelu_tanh, silu."""
+        self._activation = activation
+        self._bias_F = bias_F
+        self._packed = weight_FD.device.type == "cpu" and _onednn_packs(weight_FD.dtype)
+        self._weight = weight_FD
+        if self._packed:
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(weight_FD, _TYPICAL_TOKENS)
+
+    def __call__(self, x_TD: Tensor) -> Tensor:
+        if self._packed:
+            name, algorithm = _ONEDNN[self._activation]
+            made_TF: Tensor = torch.ops.mkldnn._linear_pointwise(x_TD, self._weight, self._bias_F, name, [], algorithm)
+            return made_TF
+        return _activated(linear(x_TD, self._weight, self._bias_F), self._activation)
+
+    def plus(self, x_TD: Tensor, residual_TF: Tensor) -> Tensor:
+        """`x W^T + b + residual` in one pass over memory."""
+        return self._with(x_TD, residual_TF, "add") if self._packed else self(x_TD) + residual_TF
+
+    def times(self, x_TD: Tensor, gate_TF: Tensor) -> Tensor:
+        """`(x W^T + b) * gate` in one pass over memory."""
+        return self._with(x_TD, gate_TF, "mul") if self._packed else self(x_TD) * gate_TF
+
+    def _with(self, x_TD: Tensor, other_TF: Tensor, how: str) -> Tensor:
+        made_TF: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x_TD, other_TF, self._weight, self._bias_F, how)
+        return made_TF
+
+
+_ONEDNN = {"none": ("none", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "silu": ("swish", "")}
+
+
+def _activated(x_TF: Tensor, activation: str) -> Tensor:
+    match activation:
+        case "gelu":
+            return gelu(x_TF)
+        case "gelu_tanh":
+            return gelu(x_TF, approximate="tanh")
+        case "silu":
+            return silu(x_TF)
+        case _:
+            return x_TF
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm:
+    """Mean 0, variance 1, then scale and shift."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    def __call__(self, x_TD: Tensor) -> Tensor:
+        return layer_norm(x_TD, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True, slots=True)
+class RootMeanSquareNorm:
+    """Scale to mean square 1, in float32 as transformers does it, then by the weights (Zhang, Sennrich 2019)."""
+
+    weight: Tensor  # [D], or [H, E] for norms of every head
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        scaled = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return (scaled * self.weight).to(x.dtype)
+
+
+def runs_of(lengths: Sequence[int]) -> list[Run]:
+    """Join neighbouring texts of equal length: they share a call of attention and need no mask."""
+    return [(len(list(run)), length) for length, run in groupby(lengths)]
+
+
+def attend(q_THE: Tensor, k_THE: Tensor, v_THE: Tensor, lengths: Sequence[int], *, causal: bool) -> Tensor:
+    """Attention of each text within itself: [T, H * E]. Fewer heads of keys than of queries are shared by groups."""
+    if q_THE.device.type == "cuda" and q_THE.dtype != torch.float32:
+        return _attend_on_cuda(q_THE, k_THE, v_THE, lengths, causal=causal)
+    grouped = q_THE.shape[1] != k_THE.shape[1]
+    mixed = []
+    start = 0
+    for texts, length in runs_of(lengths):
+        end = start + texts * length
+        q, k, v = (_by_text(x[start:end], texts) for x in (q_THE, k_THE, v_THE))
+        found = scaled_dot_product_attention(q, k, v, is_causal=causal and length > 1, enable_gqa=grouped)
+        mixed.append(found.transpose(1, 2).reshape(end - start, -1))
+        start = end
+    return torch.cat(mixed)
+
+
+def _by_text(x_THE: Tensor, texts: int) -> Tensor:
+    """Texts of equal length side by side: [texts, H, L, E]."""
+    return x_THE.view(texts, -1, *x_THE.shape[1:]).transpose(1, 2)
+
+
+def attend_once(q_BHE: Tensor, k_THE: Tensor, v_THE: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Attention of one query per text over all of that text: [B, H * E]. For a layer that feeds pooling alone."""
+    grouped = q_BHE.shape[1] != k_THE.shape[1]
+    mixed = []
+    start = text = 0
+    for texts, length in runs_of(lengths):
+        end = start + texts * length
+        k, v = (_by_text(x[start:end], texts) for x in (k_THE, v_THE))
+        q = q_BHE[text : text + texts, :, None]
+        mixed.append(scaled_dot_product_attention(q, k, v, enable_gqa=grouped).flatten(1))
+        start, text = end, text + texts
+    return torch.cat(mixed)
+
+
+def _attend_on_cuda(q_THE: Tensor, k_THE: Tensor, v_THE: Tensor, lengths: Sequence[int], *, causal: bool) -> Tensor:
+    """All texts in one call: PyTorch's own flash attention for variable lengths."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    ends = torch.tensor([0, *lengths]).cumsum(0).to(q_THE.device, torch.int32)
+    longest = max(lengths)
+    window = (-1, 0) if causal else (-1, -1)
+    grouped = q_THE.shape[1] != k_THE.shape[1]
+    mixed_THE: Any = varlen_attn(
+        q_THE, k_THE, v_THE, ends, ends, longest, longest, window_size=window, enable_gqa=grouped, num_splits=1
+    )
+    return cast("Tensor", mixed_THE.flatten(1))
+
+
+@lru_cache(maxsize=4)
+def _onednn_packs(dtype: torch.dtype) -> bool:
+    """Whether this build of torch has the ops that its compiler uses on CPUs, and they work for this type."""
+    try:
+        weight = torch.ops.mkldnn._reorder_linear_weight(torch.ones(16, 16, dtype=dtype), 16)
+        made = torch.ops.mkldnn._linear_pointwise(torch.ones(2, 16, dtype=dtype), weight, None, "none", [], "")
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return False
+    return bool((made == 16).all())
+
+
+@lru_cache(maxsize=1)
+def cpu_has_bfloat16() -> bool:
+    """Whether products in bfloat16 have instructions here (AVX-512 BF16 or AMX); without them they are slow."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -1,0 +1,49 @@
+"""Passes side by side on a CPU: two of one thread each make more vectors than one of two threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import TypeVar
+
+import torch
+
+_T = TypeVar("_T")
+_FEWEST_TOKENS = 256  # a smaller pass costs nearly as much: its calls outweigh its arithmetic
+
+
+class Lanes:
+    """Threads of one core each. A single batch runs in the caller's thread, on all cores."""
+
+    def __init__(self, threads: int | None) -> None:
+        """`threads` also sets what torch uses for one pass in this process; None leaves torch's own choice."""
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.count = torch.get_num_threads() if threads is None else threads
+        self._pool = self._start() if self.count > 1 else None
+
+    def budget(self, tokens: int, batch_tokens: int) -> int:
+        """Give the tokens of one pass so that no lane stands idle, as far as that is worth it."""
+        return max(1, min(batch_tokens, max(_FEWEST_TOKENS, -(-tokens // self.count))))
+
+    def run(self, work: Callable[[_T], None], parts: Sequence[_T]) -> None:
+        """Do all parts, in any order; the first error is raised."""
+        if self._pool is None or len(parts) < 2:
+            _do(map(work, parts))
+        else:
+            _do(self._pool.map(work, parts))
+
+    def _start(self) -> ThreadPoolExecutor:
+        """Start all threads now: a thread's count is set when it begins, and is torch's default for later threads."""
+        whole = torch.get_num_threads()
+        pool = ThreadPoolExecutor(self.count, "jude-encode", torch.set_num_threads, (1,))
+        together = Barrier(self.count)
+        _do(pool.map(lambda _: together.wait(), range(self.count)))
+        torch.set_num_threads(whole)
+        return pool
+
+
+def _do(results: Iterable[object]) -> None:
+    for _ in results:
+        pass

@@ -1,0 +1,77 @@
+"""LoRA: what we merge ourselves is what peft computes, beside the weights or merged into them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+peft: Any = pytest.importorskip("peft")
+
+from jude.encoder import EncoderSpec, open_encoder  # noqa: E402
+from jude.encoder.transformer import open_transformer  # noqa: E402
+from jude.errors import TerminalEnvironmentError  # noqa: E402
+from tests.encoder.tiny import build, inputs  # noqa: E402
+
+
+@pytest.fixture(scope="module", params=["bert", "qwen3"])
+def trained(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model and an adapter that changes it much."""
+    from transformers import AutoModel
+
+    folder = build(request.param, tmp_path_factory.mktemp("model"))
+    targets = ["query", "value"] if request.param == "bert" else ["q_proj", "v_proj", "down_proj"]
+    config = peft.LoraConfig(r=4, lora_alpha=8, use_rslora=request.param == "bert", target_modules=targets)
+    adapted = peft.get_peft_model(AutoModel.from_pretrained(folder, dtype=torch.float32), config)
+    torch.manual_seed(3)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(0, 0.3)
+    adapter = tmp_path_factory.mktemp("adapter")
+    adapted.save_pretrained(adapter)
+    return folder, adapter
+
+
+def vectors(folder: Path, **more: Any) -> NDArray[np.float32]:
+    return open_encoder(EncoderSpec("folder", path=str(folder), pooling="mean", threads=1, **more)).encode(inputs())
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_merged_adapter_is_the_adapter(trained: tuple[Path, Path], merge: bool) -> None:
+    folder, adapter = trained
+    opened = open_transformer(folder, adapter=adapter, merge=merge)
+    with torch.no_grad():
+        means = [opened.states(torch.tensor(ids), torch.tensor([len(ids)])).mean(0) for ids in inputs()]
+    expected = torch.nn.functional.normalize(torch.stack(means), dim=1).numpy()
+    np.testing.assert_allclose(vectors(folder, adapter=str(adapter)), expected, atol=1e-5)
+    assert np.abs(vectors(folder) - expected).max() > 0.01
+
+
+def test_an_adapter_makes_another_version(trained: tuple[Path, Path]) -> None:
+    folder, adapter = trained
+    bare, adapted = (EncoderSpec("folder", path=str(folder), pooling="mean", adapter=a) for a in (None, str(adapter)))
+    assert open_encoder(bare).model_version != open_encoder(adapted).model_version
+
+
+def test_an_adapter_that_is_not_plain_lora_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, adapter = trained
+    for file in adapter.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
+    with pytest.raises(TerminalEnvironmentError, match="LORA, use_dora; only plain LoRA"):
+        vectors(folder, adapter=str(tmp_path))
+
+
+def test_the_adapter_of_another_model_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    _, adapter = trained
+    other = build("xlm-roberta", tmp_path) if "q_proj" in (adapter / "adapter_config.json").read_text() else None
+    other = other or build("llama", tmp_path)
+    with pytest.raises(TerminalEnvironmentError, match="is for another model"):
+        vectors(other, adapter=str(adapter))

@@ -1,0 +1,108 @@
+"""Every family through the encoder, held to transformers' own forward of one text at a time in float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from jude.encoder import EncoderSpec, open_encoder  # noqa: E402
+from jude.encoder.forward import _ByTransformers, open_forward  # noqa: E402
+from jude.encoder.made_of import made_of  # noqa: E402
+from tests.encoder.tiny import DECODERS, FAMILIES, WIDTH, build, inputs  # noqa: E402
+
+POOLINGS = ("mean", "last", "cls", "weighted_mean")
+CASES = [
+    *((family, pooling, None) for family in FAMILIES for pooling in POOLINGS),
+    *((family, pooling, "bidirectional") for family in ("qwen3", "gemma") for pooling in POOLINGS),
+]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {family: build(family, tmp_path_factory.mktemp(family)) for family in FAMILIES}
+
+
+def reference(folder: Path, ids: list[int], pooling: str, mask: str | None) -> NDArray[np.float32]:
+    """One text, no packing, no padding: what the pooled vector is by definition."""
+    from transformers import AutoModel
+
+    model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    seen = {"attention_mask": torch.ones(1, 1, len(ids), len(ids), dtype=bool)} if mask else {}
+    with torch.no_grad():
+        states = model(input_ids=torch.tensor([ids]), **seen).last_hidden_state[0].numpy()
+    weights = {
+        "mean": np.ones(len(ids)), "last": np.eye(len(ids))[-1], "cls": np.eye(len(ids))[0],
+        "weighted_mean": np.arange(1, len(ids) + 1),
+    }[pooling]  # fmt: skip
+    vector = weights @ states / weights.sum()
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    return (a64 * b64).sum(1) / np.linalg.norm(a64, axis=1) / np.linalg.norm(b64, axis=1)
+
+
+def spec(folder: Path, **more: Any) -> EncoderSpec:
+    return EncoderSpec("folder", path=str(folder), threads=1, **more)
+
+
+@pytest.mark.parametrize(("family", "pooling", "mask"), CASES, ids=str)
+def test_a_vector_is_that_of_the_text_alone(folders: Any, family: str, pooling: str, mask: str | None) -> None:
+    encoder = open_encoder(spec(folders[family], pooling=pooling, mask=mask))
+    texts = [inputs()[n] for n in (0, 4, 10)]
+    expected = np.stack([reference(folders[family], ids, pooling, mask) for ids in texts])
+    together = encoder.encode(inputs())
+    assert cosines(together[[0, 4, 10]], expected).min() >= 0.999999
+    alone = np.concatenate([encoder.encode([ids]) for ids in inputs()])
+    assert cosines(together, alone).min() >= 0.9999
+
+
+def test_only_a_family_without_its_own_forward_goes_by_transformers(folders: dict[str, Path]) -> None:
+    forwards = {family: open_forward(made_of(spec(folders[family])), "cpu") for family in FAMILIES}
+    by_transformers = {family for family, forward in forwards.items() if isinstance(forward, _ByTransformers)}
+    assert by_transformers == {"mpnet"}
+
+
+@pytest.mark.parametrize("family", ["bert", *DECODERS])
+def test_bfloat16_stays_near_float32(folders: dict[str, Path], family: str) -> None:
+    exact = open_encoder(spec(folders[family])).encode(inputs())
+    halves = open_encoder(spec(folders[family], compute="bfloat16"))
+    assert halves.model_version != open_encoder(spec(folders[family])).model_version
+    assert cosines(halves.encode(inputs()), exact).min() >= 0.998  # random weights forgive less than trained ones
+
+
+def test_a_window_narrower_than_a_text_goes_by_transformers(tmp_path: Path) -> None:
+    folder = build("mistral", tmp_path, sliding_window=8)
+    made = made_of(spec(folder))
+    assert isinstance(open_forward(made, "cpu"), _ByTransformers)
+
+
+def test_a_trained_width_is_cut_and_normalised_again(folders: dict[str, Path]) -> None:
+    (folders["qwen2"] / "jude.json").write_text('{"widths": [8, 16], "name": "matryoshka"}')
+    whole, cut = (open_encoder(spec(folders["qwen2"], width=width)) for width in (None, 8))
+    assert (whole.width, cut.width) == (WIDTH, 8)
+    assert cut.model_version.startswith("matryoshka-")
+    vectors = whole.encode(inputs())[:, :8]
+    np.testing.assert_allclose(cut.encode(inputs()), vectors / np.linalg.norm(vectors, axis=1)[:, None], atol=1e-6)
+
+
+def test_without_normalising_the_length_of_a_vector_is_kept(folders: dict[str, Path]) -> None:
+    vectors = open_encoder(spec(folders["bert"], normalise=False)).encode(inputs())
+    assert np.ptp(np.linalg.norm(vectors, axis=1)) > 0.01
+
+
+def test_two_lanes_make_what_one_makes(folders: dict[str, Path]) -> None:
+    from jude.encoder.local import LocalEncoder
+
+    many = inputs() * 12
+    one = LocalEncoder("v", made_of(spec(folders["llama"])), threads=1, batch_tokens=256)
+    two = LocalEncoder("v", made_of(spec(folders["llama"])), threads=2, batch_tokens=256)
+    assert cosines(two.encode(many), one.encode(many)).min() >= 0.999999
