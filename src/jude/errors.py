@@ -58,3 +58,11 @@ class TerminalEnvironmentError(TerminalError):
 
 class BrokenLedgerError(TerminalError):
     """The counts of a batch do not add up: a defect of JUDE; nothing of the batch was committed."""
+
+
+class TerminalTrainingError(TerminalError):
+    """A training run cannot go on: its data, its settings, its checkpoint or its model."""
+
+
+class TransientTrainingError(TransientError):
+    """A training run was stopped by its surroundings (a lost rank, a full disk): resume it."""

@@ -1,0 +1,164 @@
+"""Who keeps the optimizer: this process alone, ranks that average their gradients, or DeepSpeed's ZeRO-1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from jude.training.gather import world_size
+
+
+@dataclass(frozen=True, slots=True)
+class Optimiser:
+    """AdamW's numbers."""
+
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+
+    def groups(self, decayed: list[nn.Parameter], kept: list[nn.Parameter]) -> list[dict[str, Any]]:
+        """Give parameter groups; scales, biases and temperatures are not decayed."""
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+        return [group for group in groups if group["params"]]
+
+
+class Engine(Protocol):
+    """What a step needs of an optimizer."""
+
+    def exchange(self) -> AbstractContextManager[None]:
+        """Hold all backward calls of one update; on leaving, ranks have averaged their gradients, once."""
+        ...
+
+    def backward(self, loss: Tensor) -> None: ...
+
+    def drop(self) -> None:
+        """Forget the gradients of this update; inside `exchange`."""
+        ...
+
+    def step(self, rate: float) -> float:
+        """Clip, move the weights, forget the gradients; give the norm before clipping."""
+        ...
+
+    def save(self, folder: Path) -> None: ...
+
+    def load(self, folder: Path) -> None: ...
+
+
+class PlainEngine:
+    """AdamW in this process; where ranks are many, each keeps all of the state."""
+
+    def __init__(self, parameters: list[dict[str, Any]], optimiser: Optimiser) -> None:
+        self._optimizer = torch.optim.AdamW(parameters, lr=0.0)
+        self._parameters = [p for group in parameters for p in group["params"]]
+        self._clip_norm = optimiser.clip_norm
+
+    @contextmanager
+    def exchange(self) -> Iterator[None]:
+        """Average over ranks in one message."""
+        yield
+        if world_size() == 1:
+            return
+        for parameter in self._parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        grads = torch.cat([p.grad.reshape(-1) for p in self._parameters if p.grad is not None])
+        dist.all_reduce(grads)
+        sizes = [parameter.numel() for parameter in self._parameters]
+        for parameter, grad in zip(self._parameters, torch.split(grads / world_size(), sizes), strict=True):
+            parameter.grad = grad.view_as(parameter)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add to the gradients."""
+        torch.autograd.backward(loss)
+
+    def drop(self) -> None:
+        """Forget the gradients."""
+        self._optimizer.zero_grad()
+
+    def step(self, rate: float) -> float:
+        """Clip and move."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return float(norm)
+
+    def save(self, folder: Path) -> None:
+        """Write weights and moments; ranks hold the same, so the first writes."""
+        if world_size() == 1 or dist.get_rank() == 0:
+            state = {"weights": [p.detach() for p in self._parameters], "optimizer": self._optimizer.state_dict()}
+            torch.save(state, folder / "plain.pt")
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        state = torch.load(folder / "plain.pt", weights_only=True)
+        with torch.no_grad():
+            for parameter, value in zip(self._parameters, state["weights"], strict=True):
+                parameter.copy_(value)
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+class ZeroEngine:
+    """DeepSpeed's ZeRO-1: each rank keeps a part of the optimizer's state.
+
+    Adapters and heads stay float32, whatever the frozen base is in: DeepSpeed's own bf16 mode would cast the heads,
+    and its keep_in_fp32_modules covers buffers only. So DeepSpeed is told nothing of bfloat16; autocast does it.
+    """
+
+    def __init__(self, model: nn.Module, parameters: list[dict[str, Any]], optimiser: Optimiser) -> None:
+        """Start DeepSpeed over an initialised process group; asserts that no parameter changed its dtype."""
+        import deepspeed
+
+        # Minutes of C++ compilation at the first run, for a message that gloo sends in milliseconds.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        before = {name: p.dtype for name, p in model.named_parameters()}
+        config = {
+            "train_micro_batch_size_per_gpu": 1,  # DeepSpeed only multiplies with it; our batches are global
+            "gradient_accumulation_steps": 1,
+            "gradient_clipping": optimiser.clip_norm,
+            "zero_optimization": {"stage": 1, "overlap_comm": False},
+            "zero_allow_untested_optimizer": True,
+            "steps_per_print": 1_000_000_000,
+        }
+        self._engine, self._optimizer, _, _ = deepspeed.initialize(
+            model=model, optimizer=torch.optim.AdamW(parameters, lr=0.0), config=config, dist_init_required=False
+        )
+        after = {name: p.dtype for name, p in self._engine.module.named_parameters()}
+        assert before == after, "DeepSpeed changed the dtype of a parameter"
+        self._parameters = [p for group in parameters for p in group["params"]]
+
+    def exchange(self) -> AbstractContextManager[None]:
+        """One reduction for all chunks: by default each backward call would send its own."""
+        found: AbstractContextManager[None] = self._engine.coalesce_grad_reduction()
+        return found
+
+    def backward(self, loss: Tensor) -> None:
+        """Add to the gradients."""
+        self._engine.backward(loss, scale_wrt_gas=False)
+
+    def drop(self) -> None:
+        """Make the gradients zero: DeepSpeed's exchange goes over all of them."""
+        for parameter in self._parameters:
+            parameter.grad = torch.zeros_like(parameter)
+
+    def step(self, rate: float) -> float:
+        """Clip and move."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._engine.step()
+        return float(self._engine.get_global_grad_norm() or 0.0)
+
+    def save(self, folder: Path) -> None:
+        """Write the weights and each rank's part of the moments."""
+        self._engine.save_checkpoint(str(folder), tag="zero", exclude_frozen_parameters=True, save_latest=False)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote; the world must be as large as it was."""
+        self._engine.load_checkpoint(str(folder), tag="zero", load_module_strict=False)

@@ -1,0 +1,63 @@
+"""From two vectors to the logit of a match. Scale, bias and temperature are learned in float32, without decay."""
+
+# B pairs, D width
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, gelu, normalize
+
+
+def log_odds(base_rate: float) -> float:
+    """Give the logit of a share, kept off 0 and 1."""
+    p = min(max(base_rate, 1e-4), 1 - 1e-4)
+    return math.log(p / (1 - p))
+
+
+class ScaledCosine(nn.Module):
+    """logit = cosine * scale + bias; the bias starts at the log-odds of the base rate.
+
+    Parameters have one element and one dimension: DeepSpeed cannot broadcast those of none.
+    """
+
+    def __init__(self, base_rate: float, scale: float = 5.0) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor([math.log(scale)]))
+        self.bias = nn.Parameter(torch.tensor([log_odds(base_rate)]))
+
+    def forward(self, queries_BD: Tensor, documents_BD: Tensor) -> Tensor:
+        """Give logits [B]."""
+        cosine_B: Tensor = cosine_similarity(queries_BD, documents_BD, dim=1)
+        return cosine_B * self.log_scale.exp() + self.bias
+
+
+class HadamardMLP(nn.Module):
+    """A light MLP on the product of the two unit vectors: a score for ranking pairs, not for retrieval."""
+
+    def __init__(self, width: int, base_rate: float, hidden: int = 64) -> None:
+        super().__init__()
+        self.wide = nn.Linear(width, hidden)
+        self.narrow = nn.Linear(hidden, 1)
+        nn.init.constant_(self.narrow.bias, log_odds(base_rate))
+
+    def forward(self, queries_BD: Tensor, documents_BD: Tensor) -> Tensor:
+        """Give logits [B]."""
+        # A coordinate of the product is about 1/width: without the factor the layer would see zeros.
+        product_BD = normalize(queries_BD, dim=1) * normalize(documents_BD, dim=1) * queries_BD.shape[1]
+        logits_B: Tensor = self.narrow(gelu(self.wide(product_BD)))[:, 0]
+        return logits_B
+
+
+class Temperature(nn.Module):
+    """InfoNCE's own temperature, kept in [0.01, 1]."""
+
+    def __init__(self, start: float, *, learned: bool) -> None:
+        super().__init__()
+        self.log_value = nn.Parameter(torch.tensor([math.log(start)]), requires_grad=learned)
+
+    def forward(self) -> Tensor:
+        """Give the temperature."""
+        return self.log_value.exp().clamp(0.01, 1.0)

@@ -1,0 +1,104 @@
+"""One update: encode this rank's share, compute the loss of the global batch, push its gradient, move the weights."""
+
+# U distinct inputs of this rank, D width
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jude.training.cached_backward import CachedBackward
+from jude.training.data.batches import Batch
+from jude.training.data.tokenised import TokenisedPairs
+from jude.training.engines import Engine
+from jude.training.gather import Group, gather_rows, world_size
+from jude.training.losses.composite import gradient_norms, weigh
+from jude.training.objective import Objective
+from jude.training.towers import Towers
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one update did; equal on every rank."""
+
+    loss: float
+    terms: dict[str, float]
+    gradient_norm: float  # of all trained parameters before clipping; nan where the update was skipped
+    skipped: bool
+    term_norms: dict[str, float] = field(default_factory=dict)  # of each weighted term, at this rank's vectors
+
+
+class Step:
+    """Joins towers, objective and engine. With 1, 2 or 4 ranks and any chunk size the update is the same."""
+
+    def __init__(
+        self,
+        towers: Towers,
+        objective: Objective,
+        engine: Engine,
+        data: TokenisedPairs,
+        chunk_tokens: int,
+        group: Group = None,
+    ) -> None:
+        """`chunk_tokens` bounds one forward pass: memory, not the update, depends on it."""
+        self._towers, self._objective, self._engine, self._data = towers, objective, engine, data
+        self._chunk_tokens, self._group = chunk_tokens, group
+
+    def __call__(self, batch: Batch, rate: float, *, measure_terms: bool = False) -> Update:
+        """Do one update, or skip it on every rank when any gradient of any rank is not finite."""
+        engine = self._engine
+        cached, terms, norms = self.encode(batch, measure_terms=measure_terms)
+        total = weigh(terms, self._objective.weights)
+        with engine.exchange():
+            self._push(cached, total)
+            skipped = self._anywhere(not self._finite(total))
+            if skipped:
+                engine.drop()
+        norm = float("nan")
+        if skipped:
+            engine.drop()
+        else:
+            norm = engine.step(rate)
+        return Update(total.item(), {name: term.item() for name, term in terms.items()}, norm, skipped, norms)
+
+    def encode(
+        self, batch: Batch, *, measure_terms: bool = False
+    ) -> tuple[CachedBackward, dict[str, Tensor], dict[str, float]]:
+        """Encode this rank's share of the batch and compute all terms of the global one."""
+        shares = batch.shares(world_size(self._group))
+        places = shares[dist.get_rank(self._group) if len(shares) > 1 else 0]
+
+        def encode(rows: NDArray[np.int64]) -> Tensor:
+            vectors: Tensor = self._towers([self._data.token_ids(int(n)) for n in batch.inputs[places[rows]]])
+            return vectors
+
+        cached = CachedBackward(encode, batch.chunks(places, self._chunk_tokens))
+        back = torch.from_numpy(np.argsort(np.concatenate(shares), kind="stable")).to(cached.vectors_UD.device)
+        terms: dict[str, Tensor] = self._objective(gather_rows(cached.vectors_UD, self._group)[back], batch)
+        norms = gradient_norms(terms, self._objective.weights, cached.vectors_UD) if measure_terms else {}
+        return cached, terms, norms
+
+    def _push(self, cached: CachedBackward, total: Tensor) -> None:
+        heads = self._objective.trained()
+        grad_UD, *grads = torch.autograd.grad(total, [cached.vectors_UD, *heads])
+        # The heads' gradients go through the engine, too: a surrogate whose gradient they are.
+        extra = torch.stack([(p * g).sum() for p, g in zip(heads, grads, strict=True)]).sum() if heads else None
+        cached.push(grad_UD, self._engine.backward, extra)
+
+    def _finite(self, total: Tensor) -> bool:
+        parameters = [*self._towers.parameters(), *self._objective.trained()]
+        grads = [p.grad for p in parameters if p.grad is not None]
+        sums = torch.stack([total.detach().double(), *(grad.double().sum() for grad in grads)])
+        return bool(torch.isfinite(sums).all())
+
+    def _anywhere(self, here: bool) -> bool:
+        if world_size(self._group) == 1:
+            return here
+        found = torch.tensor([float(here)], device=next(self._towers.parameters()).device)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self._group)
+        return bool(found)

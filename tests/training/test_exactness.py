@@ -1,0 +1,127 @@
+"""However a batch is cut, packed or repeated, values and gradients are those of the plain forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from jude.training.pooling import POOLINGS, pool
+from jude.training.settings import LossSettings, ModelSettings
+from jude.training.towers import Towers
+from tests.training.tiny import EVERY_TERM, random_data, step_of, tiny_bert, tiny_towers, whole_batch
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-7}
+TERMS = ("bce", "nce", "vp")
+ONE_TERM = {
+    "bce": LossSettings(bce=1, nce=0),
+    "nce": LossSettings(nce=1, symmetric=True),
+    "vp": LossSettings(nce=0, vp_weight=1),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def gradients(loss: LossSettings, chunk_tokens: int, dropout: float = 0.0) -> tuple[dict[str, float], torch.Tensor]:
+    """Value of each term and the gradient of all trained parameters, end to end."""
+    data, towers = random_data(), tiny_towers(dropout)
+    step, objective = step_of(towers, data, loss, chunk_tokens)
+    torch.manual_seed(3)
+    cached, terms, _ = step.encode(whole_batch(data))
+    step._push(cached, torch.stack(list(terms.values())).sum())
+    trained = [p for p in towers.parameters() if p.requires_grad] + objective.trained()
+    return {n: t.item() for n, t in terms.items()}, torch.cat([p.grad.flatten() for p in trained if p.grad is not None])
+
+
+@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("chunk_tokens", [40, 120])
+def test_many_chunks_give_the_gradient_of_one(term: str, chunk_tokens: int) -> None:
+    whole, whole_grad = gradients(ONE_TERM[term], 100_000)
+    parts, parts_grad = gradients(ONE_TERM[term], chunk_tokens)
+    assert whole_grad.norm() > 0
+    assert parts == pytest.approx(whole, rel=1e-5)
+    torch.testing.assert_close(parts_grad, whole_grad, rtol=1e-5, atol=1e-5 * float(whole_grad.abs().max()))
+
+
+def test_one_chunk_is_the_plain_backward_pass() -> None:
+    data, towers = random_data(), tiny_towers()
+    step, objective = step_of(towers, data, EVERY_TERM, 100_000)
+    batch = whole_batch(data)
+    vectors = towers([data.token_ids(int(n)) for n in batch.inputs])
+    torch.stack(list(objective(vectors, batch).values())).sum().backward()
+    trained = [p for p in towers.parameters() if p.requires_grad] + objective.trained()
+    plain = torch.cat([p.grad.flatten() for p in trained if p.grad is not None])
+    torch.testing.assert_close(gradients(EVERY_TERM, 100_000)[1], plain, **CLOSE)
+    assert step is not None
+
+
+def test_dropout_drops_the_same_in_both_passes() -> None:
+    """A chunk's vectors of the second pass must be those whose gradient was taken: otherwise the update is noise."""
+    data, towers = random_data(), tiny_towers(dropout=0.5)
+    step, _ = step_of(towers, data, EVERY_TERM, 60)
+    cached, _, _ = step.encode(whole_batch(data))
+    again = torch.cat([part.detach() for _, part in sorted(cached._with_graph(), key=lambda item: item[0])])
+    order = np.argsort(np.concatenate(cached._chunks), kind="stable")
+    assert torch.equal(again[torch.from_numpy(order)], cached.vectors_UD.detach())
+
+
+@pytest.mark.parametrize("checkpointing", ["selective", "full"])
+def test_checkpointing_changes_memory_only(checkpointing: str) -> None:
+    data = random_data()
+    ids = [data.token_ids(n) for n in range(6)]
+    grads = []
+    for kind in ("none", checkpointing):
+        towers = tiny_towers(checkpointing=kind)
+        towers(ids).square().sum().backward()
+        grads.append(torch.cat([p.grad.flatten() for p in towers.parameters() if p.grad is not None]))
+    torch.testing.assert_close(grads[0], grads[1], **CLOSE)
+
+
+def test_packed_is_padded_is_alone() -> None:
+    data, towers = random_data(), tiny_towers()
+    ids = [data.token_ids(n) for n in range(12)]
+    packed = towers(ids)
+    towers._packs = False
+    torch.testing.assert_close(packed, towers(ids), rtol=1e-5, atol=1e-5)
+    towers._packs = True
+    torch.testing.assert_close(packed, torch.cat([towers([one]) for one in ids]), rtol=1e-5, atol=1e-5)
+
+
+def test_poolings_of_two_texts_laid_end_to_end() -> None:
+    hidden = torch.tensor([[1.0], [2.0], [6.0], [5.0], [7.0]])
+    found = {kind: pool(hidden, [3, 2], kind).flatten().tolist() for kind in POOLINGS}
+    assert found["mean"] == [3.0, 6.0]
+    assert found["last"] == [6.0, 7.0]
+    assert found["cls"] == [1.0, 5.0]
+    assert found["weighted_mean"] == pytest.approx([(1 + 4 + 18) / 6, (5 + 14) / 3])
+
+
+def test_every_adapter_moves_and_nothing_else() -> None:
+    data, towers = random_data(), Towers(tiny_bert(), ModelSettings(), None)
+    assert all(p.requires_grad for p in towers.parameters())
+    towers = tiny_towers()
+    before = {name: p.detach().clone() for name, p in towers.named_parameters()}
+    step, _ = step_of(towers, data, EVERY_TERM, 100)
+    update = step(whole_batch(data), rate=0.01, measure_terms=True)
+    moved = {name for name, p in towers.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {name for name in before if "lora_" in name}
+    assert set(update.term_norms) == set(TERMS)
+    assert min(update.term_norms.values()) > 0
+
+
+def test_an_update_that_is_not_finite_is_skipped_and_counted() -> None:
+    data, towers = random_data(), tiny_towers()
+    step, objective = step_of(towers, data, EVERY_TERM, 100)
+    before = [p.detach().clone() for p in towers.parameters()]
+    with torch.no_grad():
+        objective.head.bias.fill_(float("nan"))  # type: ignore[union-attr]
+    assert step(whole_batch(data), rate=0.1).skipped
+    assert all(torch.equal(a, b) for a, b in zip(before, towers.parameters(), strict=True))
