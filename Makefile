@@ -9,7 +9,7 @@ SETUP = PYTHON='$(PYTHON)' NO_UV='$(NO_UV)' sh scripts/setup.sh
 INPUTS = requirements/java.txt requirements/jars.txt pyproject.toml scripts/setup.sh scripts/setup_spark.py
 BIN = .venv/bin
 
-.PHONY: help setup demo demo-live doctor test check lint unit stack-up stack-status stack-down test-live test-kills bench-savings bench-pipeline bench-redis bench-freshness protobuf lock clean distclean
+.PHONY: help setup demo demo-live doctor test check lint unit stack-up stack-status stack-down test-live test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-lanes bench-wire protobuf lock clean distclean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -75,6 +75,12 @@ bench-redis: .venv/.ready-dev ## puts and reads per second of both online stores
 
 bench-freshness: .venv/.ready-dev ## PostgreSQL commit to readable, on the real chain (about half an hour)
 	@$(BIN)/python -m benchmarks.freshness --writer native --writer spark
+
+bench-lanes: .venv/.ready-dev ## queries beside bulk work: two lanes, one lane, no bulk (about twenty minutes)
+	@$(BIN)/python -m benchmarks.lanes
+
+bench-wire: .venv/.ready-dev ## bytes and CPU of a vector on the wire, against repeated float and JSON
+	@$(BIN)/python -m benchmarks.wire
 
 protobuf: .venv/.ready-dev ## rebuild the Python code of the protobuf schemas
 	@$(BIN)/python -m scripts.protobuf

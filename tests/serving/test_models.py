@@ -97,3 +97,4 @@ def test_a_full_pass_corrects_the_measured_speed_and_a_small_one_does_not() -> N
     assert loaded.tokens_per_second == 10_000.0
     loaded.learn_speed(1000, 1.0)
     assert loaded.tokens_per_second == pytest.approx(8200.0)
+    assert loaded.pass_tokens == 820  # still 100 ms

@@ -46,6 +46,7 @@ class LoadedModel:
     manifest: Manifest
     tokeniser: Tokeniser
     encoder: Encoder
+    pass_seconds: float = 0.1
     pass_tokens: int = _SMALLEST_PASS_TOKENS
     tokens_per_second: float = 1.0
     canary_ids: Sequence[tuple[int, ...]] = ()
@@ -81,6 +82,7 @@ class LoadedModel:
         """Let a full pass correct the measured speed: the machine may have less time for us than at warm-up."""
         if tokens * 2 >= self.pass_tokens and seconds > 0:
             self.tokens_per_second = _SLOW_DOWN * self.tokens_per_second + (1 - _SLOW_DOWN) * tokens / seconds
+            self.pass_tokens = _tokens_of(self.pass_seconds, self.tokens_per_second)
 
 
 def open_model(spec: EncoderSpec) -> LoadedModel:
@@ -106,8 +108,12 @@ def warm_up(model: LoadedModel, pass_seconds: float, clock: Clock = time.perf_co
         if seconds * 2 >= pass_seconds or tokens >= _LARGEST_PASS_TOKENS:
             break
         tokens *= 2
-    wanted = int(model.tokens_per_second * pass_seconds)
-    model.pass_tokens = min(_LARGEST_PASS_TOKENS, max(_SMALLEST_PASS_TOKENS, wanted))
+    model.pass_seconds = pass_seconds
+    model.pass_tokens = _tokens_of(pass_seconds, model.tokens_per_second)
+
+
+def _tokens_of(seconds: float, tokens_per_second: float) -> int:
+    return min(_LARGEST_PASS_TOKENS, max(_SMALLEST_PASS_TOKENS, int(seconds * tokens_per_second)))
 
 
 def checked_canaries(model: LoadedModel) -> NDArray[np.float32]:
