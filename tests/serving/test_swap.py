@@ -77,7 +77,7 @@ def test_a_reload_that_changes_nothing_loads_nothing_and_a_wrong_one_keeps_what_
     [
         ("serving.also={next: {colour: red}}", "colour"),
         ("serving.also={current: {}}", "another alias"),
-        ("serving.also={next: {width: -1}}", r"serving.also.next.width"),
+        ("serving.also={next: {width: -1}}", r"serving.also.next: width"),
         ("encoder.kind=grpc", "a model of its own"),
         ("serving.prot=1", "Did you mean port"),
         ("serving.max_text_bytes=99999999", "max_text_bytes <="),

@@ -121,13 +121,14 @@ def sql_command(
 def serve_command(
     conf: Conf = None,
     overrides: Overrides = None,
-    model: Annotated[str | None, typer.Option("--model", help="Short for --set encoder.kind=...")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="A kind, or the folder of a model.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Short for --set serving.port=...")] = None,
 ) -> None:
     """Serve embeddings over gRPC until stopped (SIGTERM: end what runs; SIGHUP: read the settings again)."""
     from jude.cli.serve import serve
 
-    shorts = {"encoder.kind": model, "serving.port": port}
+    folder = model if model and Path(model).is_dir() else None
+    shorts = {"encoder.kind": "folder" if folder else model, "encoder.path": folder, "serving.port": port}
     given = [*(overrides or ()), *(f"{key}={value}" for key, value in shorts.items() if value is not None)]
     serve(lambda: settings_of(conf, given), lambda line: typer.echo(line, err=True))
 

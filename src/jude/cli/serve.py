@@ -6,16 +6,15 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict
 from typing import Any
-
-from pydantic import ValidationError
 
 from jude.encoder import EncoderSpec
 from jude.entities import load_entities
 from jude.errors import JudeError, TerminalSettingsError
 from jude.observe.logs import configure_logs, log_event
 from jude.settings import EncoderSettings, Settings
+from jude.settings.reading import validated
 from jude.stream.opening import encoder_spec
 
 _LOG = logging.getLogger("jude.cli.serve")
@@ -42,12 +41,9 @@ def specs_of(settings: Settings) -> Mapping[str, EncoderSpec]:
 
 
 def _changed(encoder: EncoderSettings, alias: str, differing: Mapping[str, Any]) -> EncoderSettings:
-    try:
-        return replace(encoder, **differing)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise TerminalSettingsError(f"serving.also.{alias}.{key}: {first['msg']}.") from None
+    if not differing:
+        return encoder
+    return validated(EncoderSettings, {**asdict(encoder), **differing}, {(): f"serving.also.{alias}"})
 
 
 async def _serve(settings: Settings, read: Callable[[], Settings], say: Callable[[str], None]) -> None:

@@ -79,7 +79,7 @@ def model_info(model: LoadedModel, aliases: list[str], *, include_tokenizer: boo
     """Describe a served model version."""
     return pb.ModelInfo(
         model_version=model.model_version,
-        name=model.spec.kind,
+        name=model.model_version.rpartition("-")[0],
         aliases=aliases,
         width=model.width,
         dimensions=model.dimensions,

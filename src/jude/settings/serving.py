@@ -15,7 +15,22 @@ _Positive = Annotated[int, Field(gt=0)]
 _Seconds = Annotated[float, Field(gt=0)]
 _Port = Annotated[int, Field(ge=0, le=65535)]
 _MODEL_KEYS: Final = frozenset(
-    {"kind", "path", "revision", "max_tokens", "width", "dtype", "batch_tokens", "threads", "compute", "device"}
+    {
+        "kind",
+        "path",
+        "adapter",
+        "pooling",
+        "mask",
+        "normalise",
+        "compute",
+        "revision",
+        "max_tokens",
+        "width",
+        "dtype",
+        "batch_tokens",
+        "threads",
+        "device",
+    }
 )
 
 
