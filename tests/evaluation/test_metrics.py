@@ -1,6 +1,7 @@
 """Metrics on rankings that can be checked by hand, beside scikit-learn's where it has them."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from jude.evaluation import (
@@ -16,6 +17,7 @@ from jude.evaluation import (
     spearman,
 )
 from jude.evaluation.intervals import gap_bridged
+from jude.evaluation.titles import retrieval_of
 
 SCORES = np.asarray([[0.9, 0.8, 0.1, 0.7], [0.5, 0.5, 0.5, 0.5]], np.float32)
 RELEVANT = [np.asarray([1, 2]), np.asarray([2])]
@@ -62,3 +64,21 @@ def test_the_gap_is_told_only_where_there_is_one() -> None:
     found = gap_bridged(plain, plain + 0.5, plain + 1.0)
     assert found is not None
     assert found.mean == pytest.approx(0.5)
+
+
+def test_a_collection_of_pairs_ranks_every_document() -> None:
+    pairs = pa.table(
+        {
+            "query_text": ["a", "a", "b", "b"],
+            "document_text": ["x", "y", "x", "z"],
+            "query_type": ["member"] * 4,
+            "document_type": ["job"] * 4,
+            "label": [1.0, 1.0, 1.0, 0.0],
+        }
+    )
+    collection = retrieval_of(pairs, ["w"])
+    vectors = {"a": (1, 0), "b": (0, 1), "w": (0.6, 0.8), "x": (1, 0), "y": (0.8, 0.6)}
+    found = collection.metrics(lambda _, texts: np.asarray([vectors[text] for text in texts], np.float32))
+    assert collection.documents == ["w", "x", "y"]
+    assert found["mrr_at_10"].tolist() == [1.0, pytest.approx(1 / 3)]
+    assert found["ndcg_at_10"][0] == 1.0

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from jude.training.pooling import POOLINGS, pool
 from jude.training.settings import LossSettings, ModelSettings
 from jude.training.towers import Towers
 from tests.training.tiny import EVERY_TERM, random_data, step_of, tiny_bert, tiny_towers, whole_batch
@@ -93,15 +92,6 @@ def test_packed_is_padded_is_alone() -> None:
     torch.testing.assert_close(packed, towers(ids), rtol=1e-5, atol=1e-5)
     towers._packs = True
     torch.testing.assert_close(packed, torch.cat([towers([one]) for one in ids]), rtol=1e-5, atol=1e-5)
-
-
-def test_poolings_of_two_texts_laid_end_to_end() -> None:
-    hidden = torch.tensor([[1.0], [2.0], [6.0], [5.0], [7.0]])
-    found = {kind: pool(hidden, [3, 2], kind).flatten().tolist() for kind in POOLINGS}
-    assert found["mean"] == [3.0, 6.0]
-    assert found["last"] == [6.0, 7.0]
-    assert found["cls"] == [1.0, 5.0]
-    assert found["weighted_mean"] == pytest.approx([(1 + 4 + 18) / 6, (5 + 14) / 3])
 
 
 def test_every_adapter_moves_and_nothing_else() -> None:

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from jude.encoder.pooling import pool
 from jude.errors import TerminalTrainingError
 from jude.training.adapters import add_adapters
 from jude.training.packed_bert import can_pack, packed_hidden
-from jude.training.pooling import Pooling, pool
 from jude.training.settings import LoraSettings, ModelSettings
 
 TokenIds = Sequence[NDArray[np.int32]]
@@ -31,7 +31,7 @@ class Towers(nn.Module):
         self.adapted: Any = add_adapters(inner, lora) if lora else None
         if lora is None:
             inner.requires_grad_(True)
-        self._pooling: Pooling = model.pooling
+        self._pooling = model.pooling
         self._checkpointing = model.checkpointing
         self._packs = can_pack(inner)
         config: Any = inner.config
@@ -52,7 +52,7 @@ class Towers(nn.Module):
         with torch.autocast(ids_T.device.type, torch.bfloat16, enabled=self._in_bfloat16()):
             packed = packed_hidden(self.inner, ids_T, lengths, self._checkpointing) if self._packs else None
             hidden_TD = self._padded_hidden(ids_T, lengths) if packed is None else packed
-        return pool(hidden_TD, lengths, self._pooling)
+        return pool(hidden_TD, torch.tensor(lengths, device=hidden_TD.device), self._pooling)
 
     def _in_bfloat16(self) -> bool:
         """The base is in bfloat16, its adapters in float32: autocast joins them."""

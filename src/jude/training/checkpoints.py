@@ -1,0 +1,116 @@
+"""Stop and go on exactly: a checkpoint is whole or not there, and belongs to one run."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from jude.errors import TerminalTrainingError, TransientTrainingError
+from jude.training.engines import Engine
+from jude.training.gather import world_size
+from jude.training.mining import Mined
+
+State = Mapping[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of a run folder: `step-00000100`, newest last."""
+
+    def __init__(self, folder: Path, identity: State, keep: int = 2) -> None:
+        """`identity`: settings, data hash, world size, base: what a run must have in common with its checkpoint."""
+        self._folder, self._identity, self._keep = folder, dict(identity), keep
+
+    def save(self, engine: Engine, state: State, mined: Mined | None = None) -> Path:
+        """Write beside the older ones, then move into place; on a full disk the older ones stay.
+
+        Raises TransientTrainingError when it could not be written.
+        """
+        made = self._folder / f"step-{state['done']:08d}"
+        unfinished = self._folder / f"unfinished-{state['done']:08d}"
+        if _rank() == 0:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+        _barrier()
+        try:
+            engine.save(unfinished)
+            torch.save(_randomness(), unfinished / f"random-{_rank()}.pt")
+            if _rank() == 0:
+                if mined is not None:
+                    mined.write(unfinished)
+                (unfinished / "run.json").write_text(json.dumps({"identity": self._identity, "state": state}))
+        except (OSError, RuntimeError) as error:
+            raise TransientTrainingError(
+                f"The checkpoint {made.name} could not be written ({error}). The older ones in {self._folder} are "
+                "whole: make room and start the same command again."
+            ) from error
+        _barrier()
+        if _rank() == 0:
+            shutil.rmtree(made, ignore_errors=True)
+            unfinished.rename(made)
+            for old in self.all()[: -self._keep]:
+                shutil.rmtree(old)
+        _barrier()
+        return made
+
+    def all(self) -> list[Path]:
+        """Whole checkpoints, oldest first."""
+        return sorted(self._folder.glob("step-*"))
+
+    def newest(self) -> State | None:
+        """Read the state of the newest; None where there is none. Raises TerminalTrainingError for another run's."""
+        if not self.all():
+            return None
+        held = json.loads((self.all()[-1] / "run.json").read_text())
+        if lines := _differences(held["identity"], self._identity):
+            raise TerminalTrainingError(
+                f"{self._folder} holds checkpoints of another run:\n  " + "\n  ".join(lines) + "\n"
+                "Give this run another folder, or undo the difference."
+            )
+        state: State = held["state"]
+        return state
+
+    def restore(self, engine: Engine) -> None:
+        """Load weights, optimizer and randomness of the newest."""
+        newest = self.all()[-1]
+        engine.load(newest)
+        _set_randomness(torch.load(newest / f"random-{_rank()}.pt", weights_only=False))
+
+
+def _differences(held: Any, wanted: Any, at: str = "") -> list[str]:  # noqa: ANN401  any JSON value
+    if isinstance(held, dict) and isinstance(wanted, dict):
+        keys = sorted(held.keys() | wanted.keys())
+        return [line for key in keys for line in _differences(held.get(key), wanted.get(key), f"{at}.{key}".strip("."))]
+    if isinstance(held, list) and isinstance(wanted, list) and len(held) == len(wanted):
+        pairs = enumerate(zip(held, wanted, strict=True))
+        return [line for place, (a, b) in pairs for line in _differences(a, b, f"{at}.{place}")]
+    return [] if held == wanted else [f"{at}: it was {held!r}, it is {wanted!r}"]
+
+
+def _randomness() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    return {"torch": torch.get_rng_state(), "cuda": cuda, "numpy": np.random.get_state(), "python": random.getstate()}
+
+
+def _set_randomness(states: Mapping[str, Any]) -> None:
+    torch.set_rng_state(states["torch"])
+    np.random.set_state(states["numpy"])
+    random.setstate(states["python"])
+    if states["cuda"] is not None:
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def _rank() -> int:
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def _barrier() -> None:
+    if world_size() > 1:
+        dist.barrier()

@@ -1,0 +1,90 @@
+"""Ranks: TorchDistributor starts them (local mode or Spark's barrier tasks), DeepSpeed's ZeRO-1 shares the optimizer.
+
+What runs in a rank imports torch inside, gets plain values and gives back paths: it travels by pickle.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from jude.errors import TransientTrainingError
+
+RANK_LOST_SECONDS = 50
+"""A collective that waits longer for a rank has lost it; the job ends within a minute, and resumes."""
+
+
+def train_rank(conf: str, overrides: list[str], folder: str, engine: str) -> dict[str, Any]:
+    """Be one rank of a run (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT in the environment); give plain facts."""
+    import torch.distributed as dist
+
+    from jude.training.reading import load_training
+
+    settings = load_training(Path(conf), overrides)
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks > 1 or engine == "zero":
+        _join(settings.model.device)
+    try:
+        return _train(settings, Path(folder), engine, ranks)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _join(device: str) -> None:
+    import torch
+    import torch.distributed as dist
+
+    cuda = device != "cpu" and torch.cuda.is_available()
+    if not cuda:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=RANK_LOST_SECONDS))
+
+
+def _train(settings: Any, folder: Path, engine: str, ranks: int) -> dict[str, Any]:  # noqa: ANN401  settings
+    import torch
+
+    from jude.training.trainer import Trainer
+    from jude.training.watching import watcher
+
+    if not settings.run.threads:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks))
+    trainer = Trainer(settings, folder, "zero" if engine == "zero" else "plain")
+    done = trainer.run(watcher(settings))
+    return {"adapter": str(done.adapter), "updates": done.updates, "skipped": done.skipped, "loss": done.last_loss}
+
+
+def train_distributed(
+    conf: Path, overrides: list[str], folder: Path, *, ranks: int, local: bool = True, gpu: bool = False
+) -> dict[str, Any]:
+    """Start the ranks and wait. Raises TransientTrainingError when a rank was lost: the same call resumes.
+
+    `local`: all ranks on the driver; else one barrier task each.
+    """
+    from pyspark.ml.torch.distributor import TorchDistributor
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName("jude-train")
+    (builder.master("local[1]") if local and SparkSession.getActiveSession() is None else builder).getOrCreate()
+    distributor = TorchDistributor(num_processes=ranks, local_mode=local, use_gpu=gpu)
+    try:
+        facts: dict[str, Any] | None = distributor.run(train_rank, str(conf), overrides, str(folder), "zero")
+    except RuntimeError as error:
+        raise TransientTrainingError(
+            f"Training stopped: {error} The ranks' own words are above. Checkpoints are in {folder}/checkpoints: "
+            "the same command goes on from the newest."
+        ) from error
+    assert facts is not None, "a run that ends without an error says where its adapter is"
+    return facts
+
+
+def free_port() -> int:
+    """Ask the system for a port of this machine that nobody has."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

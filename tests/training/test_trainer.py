@@ -1,0 +1,138 @@
+"""A real run of the packaged MiniLM on eight sentences: stopped and resumed, it is the run that was not stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from jude.encoder import EncoderSpec, open_encoder, open_tokeniser
+from jude.encoder.packaged import MINILM, find_model
+from jude.errors import TerminalSettingsError, TerminalTrainingError, TransientTrainingError
+from jude.training.inference import encode_ids
+from jude.training.reading import load_training
+from jude.training.trainer import Trainer
+
+WORDS = ("nurse", "teacher", "welder", "baker", "lawyer", "pilot", "farmer", "actor")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    pairs = pa.table(
+        {
+            "query_text": [f"senior {word}" for word in WORDS],
+            "query_type": ["member"] * len(WORDS),
+            "document_text": [f"we look for a {word}" for word in WORDS],
+            "document_type": ["job"] * len(WORDS),
+            "label": pa.array([1.0] * len(WORDS), pa.float32()),
+        }
+    )
+    pq.write_table(pairs, tmp_path / "pairs.parquet")
+    file = tmp_path / "conf" / "training" / "run.yml"
+    file.parent.mkdir(parents=True)
+    settings: dict[str, Any] = {
+        "model": {"base": MINILM, "max_tokens": 16},
+        "lora": {"rank": 2, "dropout": 0.1},
+        "batch": {"pairs": 4, "chunk_tokens": 24, "hard_negatives": 1, "mine_every": 3},
+        "run": {"log_every": 1, "save_every": 2},
+        "phases": [{"name": "relevance", "pairs": "pairs.parquet", "updates": 6, "lr": 0.01}],
+    }
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    timed = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in timed]
+
+
+def test_resumed_is_uninterrupted_bit_for_bit(conf: Path, tmp_path: Path) -> None:
+    settings = load_training(conf)
+    whole = Trainer(settings, tmp_path / "whole").run()
+    Trainer(settings, tmp_path / "parts").run(stop_after=5)  # the newest checkpoint is that of 4
+    trainer = Trainer(settings, tmp_path / "parts")
+    parts = trainer.run()
+    assert lines(whole.folder) == lines(parts.folder)
+    assert [line["update"] for line in lines(parts.folder)] == [0, 1, 2, 3, 4, 5]
+    a, b = (load_file(run.adapter / "adapter_model.safetensors") for run in (whole, parts))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    held = serves_the_same_vectors(trainer, parts.adapter)
+    assert held > 0.99999
+    with pytest.raises(TerminalTrainingError, match=r"settings.lora.rank: it was 2, it is 4"):
+        Trainer(load_training(conf, ["lora.rank=4"]), tmp_path / "parts").run()
+
+
+def serves_the_same_vectors(trainer: Trainer, adapter: Path) -> float:
+    """The encoder of the pipeline loads the adapter by its spec; give the least cosine to the model that trained."""
+    spec = EncoderSpec(kind="folder", path=str(find_model(MINILM).folder), adapter=str(adapter), max_tokens=16)
+    ids = [model_input.token_ids for model_input in open_tokeniser(spec).inputs("job", [f"a {w}" for w in WORDS])]
+    trained = encode_ids(trainer.towers, [np.asarray(row, np.int32) for row in ids])
+    return float((open_encoder(spec).encode(ids) * trained).sum(axis=1).min())
+
+
+def test_a_full_disk_keeps_the_older_checkpoint(conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_training(conf)
+    Trainer(settings, tmp_path / "run").run(stop_after=2)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(TransientTrainingError, match="make room"):
+            Trainer(settings, tmp_path / "run").run()
+    assert [folder.name for folder in (tmp_path / "run" / "checkpoints").glob("step-*")] == ["step-00000002"]
+    assert Trainer(settings, tmp_path / "run").run().updates == 6
+
+
+def test_updates_that_are_never_finite_stop_the_run(conf: Path, tmp_path: Path) -> None:
+    trainer = Trainer(load_training(conf, ["run.most_skipped=3"]), tmp_path / "run")
+    with torch.no_grad():
+        next(p for p in trainer.towers.parameters() if p.requires_grad).fill_(float("nan"))
+    with pytest.raises(TerminalTrainingError, match="3 updates in a row"):
+        trainer.run()
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("run.save_evry=3", "Did you mean save_every"),
+        ("phases.0.warmup=6", "must be below updates"),
+        ("batch.pairs=1", "batch.pairs"),
+        ("phases.0.loss.nce=0", "every weight is 0"),
+        ("phases.3.lr=1", "no such place"),
+    ],
+)
+def test_wrong_settings_are_named(conf: Path, override: str, sentence: str) -> None:
+    with pytest.raises(TerminalSettingsError, match=sentence):
+        load_training(conf, [override])
+
+
+def test_what_cannot_be_trained_is_told_before_the_first_update(conf: Path, tmp_path: Path) -> None:
+    with pytest.raises(TerminalTrainingError, match="holds the label 1 only"):
+        Trainer(load_training(conf, ["phases.0.loss.bce=1"]), tmp_path / "run")
+    with pytest.raises(TerminalTrainingError, match="reads 512 at most"):
+        Trainer(load_training(conf, ["model.max_tokens=1000"]), tmp_path / "run")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_absent_is_refused(conf: Path, tmp_path: Path) -> None:
+    with pytest.raises(TerminalTrainingError, match="this machine has none"):
+        Trainer(load_training(conf, ["model.device=cuda"]), tmp_path / "run")
