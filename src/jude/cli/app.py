@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from jude.cli.failing import JudeGroup
+from jude.cli.model import model
 from jude.cli.options import AsJson, Conf, Overrides, settings_of
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ online = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The stor
 app.add_typer(stream, name="stream")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(online, name="online")
+app.add_typer(model, name="model")
 
 
 def main() -> None:

@@ -60,9 +60,8 @@ def open_transformer(
     False; a merged model is cast to `dtype` afterwards. attention: None takes the fastest that transformers has.
     Raises TerminalEnvironmentError.
     """
-    config, model = _load(folder, torch.float32 if adapter else dtype, attention, gguf_file)
-    if adapter is not None:
-        model = _with_adapter(model, adapter, merge=merge)
+    model = open_model(folder, dtype=dtype, adapter=adapter, merge=merge, attention=attention, gguf_file=gguf_file)
+    config: Any = model.config
     family = str(config.model_type)
     return OpenTransformer(
         model=model.to(device=device, dtype=dtype).eval(),
@@ -74,22 +73,36 @@ def open_transformer(
     )
 
 
-def _load(folder: Path, dtype: torch.dtype, attention: str | None, gguf_file: str | None) -> tuple[Any, nn.Module]:
+def open_model(
+    folder: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    adapter: Path | None = None,
+    merge: bool = True,
+    attention: str | None = None,
+    gguf_file: str | None = None,
+) -> nn.Module:
+    """Open the inner model alone, by the rules of `open_transformer`. Raises TerminalEnvironmentError."""
+    if adapter is None:
+        return _load(folder, dtype, attention, gguf_file)
+    return _with_adapter(_load(folder, torch.float32, attention, gguf_file), adapter, merge=merge)
+
+
+def _load(folder: Path, dtype: torch.dtype, attention: str | None, gguf_file: str | None) -> nn.Module:
     try:
-        from transformers import AutoConfig, AutoModel
+        from transformers import AutoModel
     except ModuleNotFoundError as missing:
         raise TerminalEnvironmentError(
             f"The package {missing.name} is not installed. Install it: pip install 'jude[torch]'."
         ) from missing
     more = {"gguf_file": gguf_file} if gguf_file else {}
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, **more)
-        model = AutoModel.from_pretrained(
+        found = AutoModel.from_pretrained(
             folder, local_files_only=True, dtype=dtype, attn_implementation=attention, **more
         )
     except (OSError, ValueError) as error:
         raise TerminalEnvironmentError(f"{folder} cannot be read as a model: {error}") from error
-    return config, model
+    return cast("nn.Module", found)
 
 
 def _with_adapter(model: nn.Module, adapter: Path, *, merge: bool) -> nn.Module:

@@ -1,0 +1,141 @@
+"""Bring a model into the one folder layout that JUDE, sentence-transformers and transformers all read, and back.
+
+Imports transformers; MLflow only for its own layout. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tokenizers import Tokenizer, processors
+
+from jude.encoder.made_of import MASKS
+from jude.encoder.model_folder import FACTS_FILE, POOLINGS, ModelFolder, read_model_folder
+from jude.encoder.tokenising import eos_id
+from jude.errors import TerminalEnvironmentError, TerminalSettingsError
+
+_SAID: Final = {"mean": "mean_tokens", "last": "lasttoken", "cls": "cls_token", "weighted_mean": "weightedmean_tokens"}
+_MODULES: Final = (("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize"))
+_EMBEDDING_FILES: Final = "model"  # the folder inside an MLflow model
+
+
+def import_model(
+    source: Path,
+    target: Path,
+    *,
+    pooling: str | None = None,
+    mask: str | None = None,
+    max_tokens: int | None = None,
+    widths: tuple[int, ...] = (),
+    name: str | None = None,
+    gguf_file: str | None = None,
+    adapter: Path | None = None,
+) -> ModelFolder:
+    """Write `target` from a folder of transformers, sentence-transformers or MLflow, or from a GGUF file in it.
+
+    A LoRA adapter is merged in float32. Last pooling makes the tokeniser end every text with EOS.
+    Raises TerminalSettingsError, TerminalEnvironmentError.
+    """
+    source = _inside_mlflow(source)
+    pooling = pooling or (None if gguf_file else _pooling_of(source))
+    if pooling not in POOLINGS or (mask or MASKS[0]) not in MASKS:
+        raise TerminalSettingsError(f"{source} names no pooling. Give --pooling: one of {', '.join(POOLINGS)}.")
+    if target.exists() and any(target.iterdir()):
+        raise TerminalSettingsError(f"{target} is not empty. Give a new folder: a model version never changes.")
+    _write_model(source, target, gguf_file, adapter)
+    _write_layout(target, pooling, max_tokens)
+    facts = {"name": name, "mask": mask, "widths": sorted(widths)}
+    _write(target / FACTS_FILE, {key: value for key, value in facts.items() if value})
+    if pooling == "last":
+        end_with_eos(target)
+    return read_model_folder(target)
+
+
+def export_mlflow(folder: Path, target: Path) -> None:
+    """Write an MLflow pyfunc: a column of texts in, a list of float32 vectors out, made by JUDE's own encoder."""
+    import mlflow.pyfunc
+
+    from jude.encoder import mlflow_model
+
+    mlflow.pyfunc.save_model(
+        path=str(target),
+        python_model=str(Path(mlflow_model.__file__)),
+        artifacts={_EMBEDDING_FILES: str(folder)},
+        pip_requirements=["jude[torch]"],
+    )
+
+
+def export_folder(folder: Path, target: Path) -> None:
+    """Copy a folder; it is one of sentence-transformers already. Raises TerminalSettingsError where there is one."""
+    read_model_folder(folder)
+    if target.exists():
+        raise TerminalSettingsError(f"{target} is there already. Give a new folder: a model version never changes.")
+    shutil.copytree(folder, target)
+
+
+def end_with_eos(folder: Path) -> None:
+    """Make tokenizer.json end every text with the EOS of the config, for every program that reads the folder."""
+    file = folder / "tokenizer.json"
+    if eos_id(file) is not None:
+        return
+    tokenizer = Tokenizer.from_file(str(file))
+    config = json.loads((folder / "config.json").read_bytes())
+    found = config.get("eos_token_id")
+    number = found[0] if isinstance(found, list) else found
+    word = tokenizer.id_to_token(number) if number is not None else None
+    if word is None:
+        raise TerminalEnvironmentError(f"{folder}/config.json names no eos_token_id that the tokeniser knows.")
+    before = tokenizer.encode("").tokens
+    single = " ".join([*before, "$A", word])
+    specials = [(token, tokenizer.token_to_id(token)) for token in dict.fromkeys([*before, word])]
+    template = processors.TemplateProcessing(single=single, special_tokens=specials)
+    byte_level = processors.ByteLevel(trim_offsets=False) if "ByteLevel" in file.read_text() else None
+    tokenizer.post_processor = processors.Sequence([byte_level, template]) if byte_level else template
+    tokenizer.save(str(file))
+
+
+def _write_model(source: Path, target: Path, gguf_file: str | None, adapter: Path | None) -> None:
+    from transformers import AutoTokenizer
+
+    from jude.encoder.transformer import open_model
+
+    model: Any = open_model(source, adapter=adapter, gguf_file=gguf_file)
+    model.save_pretrained(target)
+    more = {"gguf_file": gguf_file} if gguf_file else {}
+    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, **more)
+    tokenizer.save_pretrained(target)
+    if (source / "tokenizer.json").exists() and gguf_file is None:
+        # Byte for byte: another serialisation would be another model version.
+        shutil.copyfile(source / "tokenizer.json", target / "tokenizer.json")
+
+
+def _write_layout(target: Path, pooling: str, max_tokens: int | None) -> None:
+    modules = [
+        {"idx": n, "name": str(n), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for n, (kind, path) in enumerate(_MODULES)
+    ]
+    _write(target / "modules.json", modules)
+    width = json.loads((target / "config.json").read_bytes())["hidden_size"]
+    (target / "1_Pooling").mkdir()
+    pooled = {"word_embedding_dimension": width, **{f"pooling_mode_{k}": p == pooling for p, k in _SAID.items()}}
+    _write(target / "1_Pooling" / "config.json", pooled)
+    if max_tokens is not None:
+        _write(target / "sentence_bert_config.json", {"max_seq_length": max_tokens})
+
+
+def _pooling_of(source: Path) -> str | None:
+    return read_model_folder(source).pooling if (source / "modules.json").exists() else None
+
+
+def _inside_mlflow(source: Path) -> Path:
+    inside = source / "artifacts"
+    folders = [path for path in inside.iterdir() if (path / "config.json").exists()] if inside.is_dir() else []
+    return folders[0] if (source / "MLmodel").exists() and folders else source
+
+
+def _write(path: Path, content: Mapping[str, Any] | list[dict[str, Any]]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n")
