@@ -9,7 +9,7 @@ SETUP = PYTHON='$(PYTHON)' NO_UV='$(NO_UV)' sh scripts/setup.sh
 INPUTS = requirements/java.txt requirements/jars.txt pyproject.toml scripts/setup.sh scripts/setup_spark.py
 BIN = .venv/bin
 
-.PHONY: help setup demo demo-live doctor test check lint unit stack-up stack-status stack-down test-live test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-lanes bench-wire protobuf lock clean distclean test-smollm2 bench-encoder
+.PHONY: help setup demo demo-live doctor test check lint unit stack-up stack-status stack-down test-live test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-lanes bench-wire bench-serving protobuf lock clean distclean test-smollm2 bench-encoder
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -87,6 +87,9 @@ bench-freshness: .venv/.ready-dev ## PostgreSQL commit to readable, on the real 
 
 bench-lanes: .venv/.ready-dev ## queries beside bulk work: two lanes, one lane, no bulk (about twenty minutes)
 	@$(BIN)/python -m benchmarks.lanes
+
+bench-serving: .venv/.ready-dev ## our server against vLLM and infinity, which it installs (hours)
+	@$(BIN)/python -m benchmarks.serving --dtype float32 --dtype bfloat16
 
 bench-wire: .venv/.ready-dev ## bytes and CPU of a vector on the wire, against repeated float and JSON
 	@$(BIN)/python -m benchmarks.wire

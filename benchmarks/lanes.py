@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.machine import describe, load, say
-from benchmarks.offering import LATE_LIMIT_SECONDS, Body, offer, poisson, summed_up
+from benchmarks.offering import LATE_LIMIT_SECONDS, Body, Outcome, offer, over_grpc, poisson, summed_up
 from benchmarks.servers import Served, serving
 from jude.serving.client import EmbeddingClient, ServerAddress, Wanted
 from jude.serving.v1 import embedding_pb2 as pb
@@ -69,9 +69,14 @@ def run(server: Served, with_bulk: bool, tokens_per_second: float, seconds: floa
         per_second = _BULK_SHARE * tokens_per_second / (_LIST_TEXTS * _LONG_TOKENS)
         plan += poisson(lists, per_second, warm_up + seconds, seed + 1)
     before = server.cpu_seconds()
-    outcomes, late = asyncio.run(offer(server.target, plan, _DEADLINE_SECONDS))
+    outcomes, late = asyncio.run(_offered(server.target, plan))
     found = {kind: summed_up(outcomes, kind, warm_up, seconds) for kind in ("query", "bulk")}
     return {**found, "generator_late_ms": round(1000 * late, 1), "cpu_seconds": server.cpu_seconds() - before}
+
+
+async def _offered(target: str, plan: list[tuple[float, Body]]) -> tuple[list[Outcome], float]:
+    async with over_grpc(target) as send:
+        return await offer(send, plan, _DEADLINE_SECONDS)
 
 
 def measure(seconds: float, rounds: int, overrides: Sequence[str]) -> dict[str, Any]:

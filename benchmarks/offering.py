@@ -10,7 +10,8 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,11 @@ class Body:
     method: str
     data: bytes
     tokens: int
+
+
+Send = Callable[[Body, float], Awaitable[str]]
+"""Sends one body within so many seconds and gives the status code."""
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +53,72 @@ def poisson(pool: Sequence[Body], per_second: float, seconds: float, seed: int) 
     return plan
 
 
-async def offer(
-    target: str, plan: Sequence[tuple[float, Body]], deadline_seconds: float
-) -> tuple[list[Outcome], float]:
+async def offer(send: Send, plan: Sequence[tuple[float, Body]], deadline_seconds: float) -> tuple[list[Outcome], float]:
     """Send each body at its instant; give the outcomes and the generator's worst lateness in seconds."""
-    async with grpc.aio.insecure_channel(target, options=[("grpc.max_receive_message_length", 64 << 20)]) as channel:
-        calls = {method: channel.unary_unary(method) for method in {body.method for _, body in plan}}
-        start, late, running = time.perf_counter(), 0.0, []
-        for at, body in sorted(plan, key=lambda entry: entry[0]):
-            if (wait := at - (time.perf_counter() - start)) > 0:
-                await asyncio.sleep(wait)
-            late = max(late, time.perf_counter() - start - at)
-            running.append(asyncio.create_task(_send(calls[body.method], body, at, start, deadline_seconds)))
-        return list(await asyncio.gather(*running)), late
+    start, late, running = time.perf_counter(), 0.0, []
+    for at, body in sorted(plan, key=lambda entry: entry[0]):
+        if (wait := at - (time.perf_counter() - start)) > 0:
+            await asyncio.sleep(wait)
+        late = max(late, time.perf_counter() - start - at)
+        running.append(asyncio.create_task(_outcome(send, body, at, start, deadline_seconds)))
+    return list(await asyncio.gather(*running)), late
 
 
-async def _send(
-    call: Any,  # noqa: ANN401  grpc ships no types
-    body: Body,
-    at: float,
-    start: float,
-    deadline_seconds: float,
-) -> Outcome:
-    try:
-        await call(body.data, timeout=deadline_seconds)
-        code = "OK"
-    except grpc.aio.AioRpcError as error:
-        code = error.code().name
+async def _outcome(send: Send, body: Body, at: float, start: float, deadline_seconds: float) -> Outcome:
+    # The deadline counts from the scheduled instant, too.
+    left = deadline_seconds - (time.perf_counter() - start - at)
+    code = await send(body, max(0.0, left))
     return Outcome(at, time.perf_counter() - start - at, code, body)
+
+
+@asynccontextmanager
+async def over_grpc(target: str) -> AsyncIterator[Send]:
+    """Send over one gRPC connection."""
+    async with grpc.aio.insecure_channel(target, options=[("grpc.max_receive_message_length", 64 << 20)]) as channel:
+
+        async def send(body: Body, seconds: float) -> str:
+            try:
+                await channel.unary_unary(body.method)(body.data, timeout=seconds)
+            except grpc.aio.AioRpcError as error:
+                code: str = error.code().name
+                return code
+            return "OK"
+
+        yield send
+
+
+@asynccontextmanager
+async def over_http(host: str, port: int) -> AsyncIterator[Send]:
+    """POST over kept connections, as many as are busy at once; `body.method` is the path."""
+    idle: list[Connection] = []
+
+    async def exchange(body: Body) -> str:
+        connection = idle.pop() if idle else await asyncio.open_connection(host, port)
+        reader, writer = connection
+        head = f"POST {body.method} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {len(body.data)}\r\n\r\n".encode() + body.data)
+        status = (await reader.readline()).split()[1]
+        length = 0
+        while (line := (await reader.readline()).strip().lower()) != b"":
+            if line.startswith(b"content-length:"):
+                length = int(line.partition(b":")[2])
+        await reader.readexactly(length)
+        idle.append(connection)
+        return "OK" if status == b"200" else {b"429": "RESOURCE_EXHAUSTED"}.get(status, f"HTTP_{status.decode()}")
+
+    async def send(body: Body, seconds: float) -> str:
+        try:
+            return await asyncio.wait_for(exchange(body), seconds)
+        except TimeoutError:
+            return "DEADLINE_EXCEEDED"
+        except (OSError, asyncio.IncompleteReadError, IndexError):
+            return "UNAVAILABLE"
+
+    try:
+        yield send
+    finally:
+        for _, writer in idle:
+            writer.close()
 
 
 def summed_up(outcomes: Sequence[Outcome], kind: str, warm_up_seconds: float, seconds: float) -> dict[str, Any]:

@@ -140,6 +140,17 @@ def test_one_value_for_a_text_whatever_else_is_in_the_batch(up: Running) -> None
     np.testing.assert_allclose(alone, crowd, atol=1e-6)
 
 
+def test_a_vector_is_cut_to_a_width_the_model_was_trained_for_and_normalised_again() -> None:
+    with running() as up:
+        up.server.shelf.find("").dimensions = (16, 32)
+
+        whole, cut = (up.client().embed("Nurse", Wanted("", "job", dimension)).vectors[0] for dimension in (32, 16))
+
+        assert cut.shape == (16,)
+        np.testing.assert_allclose(cut, whole[:16] / np.linalg.norm(whole[:16]), rtol=1e-6)
+        np.testing.assert_array_equal(cut, up.client().embed_batch(["Nurse"], Wanted("", "job", 16)).vectors[0])
+
+
 def test_lanes_may_be_chosen(up: Running) -> None:
     before = up.metric("texts_total", lane="bulk")
 

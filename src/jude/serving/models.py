@@ -20,6 +20,8 @@ from jude.encoder import (
     open_encoder,
     open_tokeniser,
 )
+from jude.encoder.made_of import made_of
+from jude.encoder.opening import HASHING
 from jude.encoder.version import InputHasher
 from jude.errors import TerminalEnvironmentError
 from jude.serving.refusal import Code, RefusedError
@@ -46,6 +48,7 @@ class LoadedModel:
     manifest: Manifest
     tokeniser: Tokeniser
     encoder: Encoder
+    dimensions: tuple[int, ...]  # that a caller may ask for: what the model was trained to be cut to, all numbers last
     pass_seconds: float = 0.1
     pass_tokens: int = _SMALLEST_PASS_TOKENS
     tokens_per_second: float = 1.0
@@ -59,11 +62,6 @@ class LoadedModel:
     @property
     def width(self) -> int:
         return self.encoder.width
-
-    @property
-    def dimensions(self) -> tuple[int, ...]:
-        """The widths a caller may ask for: all numbers, and those that this version was trained to be cut to."""
-        return (self.width,)
 
     def prompted(self, entity_type: str, texts: Sequence[str]) -> list[ModelInput]:
         """Tokenise texts behind the prompt of their entity type. Raises TerminalSettingsError for an unknown one."""
@@ -87,7 +85,14 @@ class LoadedModel:
 
 def open_model(spec: EncoderSpec) -> LoadedModel:
     """Load a model version; not warm yet. Raises TerminalSettingsError, TerminalEnvironmentError."""
-    return LoadedModel(spec, manifest_of(spec), open_tokeniser(spec), open_encoder(spec))
+    manifest = manifest_of(spec)
+    return LoadedModel(spec, manifest, open_tokeniser(spec), open_encoder(spec), _dimensions(spec, manifest))
+
+
+def _dimensions(spec: EncoderSpec, manifest: Manifest) -> tuple[int, ...]:
+    """Cutting and normalising again is the shorter vector only where vectors are normalised at all."""
+    trained = () if spec.kind == HASHING or not manifest.normalise else made_of(spec).model.widths
+    return (*(width for width in trained if width < manifest.width), manifest.width)
 
 
 def warm_up(model: LoadedModel, pass_seconds: float, clock: Clock = time.perf_counter) -> None:
