@@ -9,7 +9,7 @@ SETUP = PYTHON='$(PYTHON)' NO_UV='$(NO_UV)' sh scripts/setup.sh
 INPUTS = requirements/java.txt requirements/jars.txt pyproject.toml scripts/setup.sh scripts/setup_spark.py
 BIN = .venv/bin
 
-.PHONY: help setup demo demo-live doctor test check lint unit stack-up stack-status stack-down test-live test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-lanes bench-wire bench-serving protobuf lock clean distclean test-smollm2 bench-encoder
+.PHONY: help setup demo demo-live train-demo doctor test check lint unit stack-up stack-status stack-down test-live test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-lanes bench-wire bench-serving protobuf lock clean distclean test-smollm2 bench-encoder
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ demo-live: .venv/.ready-dev ## the same on PostgreSQL, Debezium, Kafka and Redis
 
 demo: .venv/.ready-run ## real changes in, fresh embeddings out, with a summary and a search
 	@$(BIN)/jude demo
+
+train-demo: .venv/.ready-train ## tune the packaged model on real titles with two processes, measure and show what changed
+	@$(BIN)/python -m scripts.train_demo
 
 doctor: .venv/.ready-run ## what is installed, what is not, and how to get it
 	@$(BIN)/jude doctor

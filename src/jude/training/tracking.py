@@ -14,11 +14,16 @@ from jude import __version__
 
 
 def track(folder: Path, store: str, measured: Mapping[str, float], experiment: str = "jude-training") -> str:
-    """Write a run's files to the MLflow store (`sqlite:///...`) and give the MLflow run id."""
+    """Write a run's files to the MLflow store (`sqlite:///...`) and give the MLflow run id.
+
+    An experiment that is new to the store keeps its artifacts beside the run, not in the current folder.
+    """
     import mlflow
 
     identity = json.loads((folder / "adapter" / "jude_training.json").read_text())["identity"]
     mlflow.set_tracking_uri(store)
+    if mlflow.get_experiment_by_name(experiment) is None:
+        mlflow.create_experiment(experiment, artifact_location=(folder / "artifacts").absolute().as_uri())
     mlflow.set_experiment(experiment)
     with mlflow.start_run() as run:
         mlflow.log_params(dict(flat(identity["settings"])))
