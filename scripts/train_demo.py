@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from jude.encoder import EncoderSpec, manifest_of, model_version, open_encoder, open_tokeniser
 from jude.encoder.packaged import MINILM, find_model
 from jude.evaluation import bootstrap, paired
+from jude.evaluation.gates import require_release
 from jude.evaluation.titles import Encode, Metrics, Retrieval, retrieval_of
 from jude.release import register
 from jude.tables.native import NativeTables
@@ -98,7 +99,9 @@ def main(overrides: list[str]) -> None:
     collection = retrieval_of(pq.read_table(DATA / "unseen.parquet"), train["document_text"].to_pylist())
     print(f"{len(collection.queries)} unseen titles against {len(collection.documents)} occupational series")
     encoders = {"base": encode_by(base), "tuned": encode_by(tuned)}
-    measured = show_metrics(*(collection.metrics(encode) for encode in encoders.values()))
+    before, after = (collection.metrics(encode) for encode in encoders.values())
+    measured = show_metrics(before, after)
+    print(f"release gate: open, nDCG@10 {require_release(after['ndcg_at_10'], before['ndcg_at_10'])}")
     show_search(collection, encoders, ASKED)
     print(f"\nmodel version  {register_version(tuned, FOLDER)}, in {FOLDER}/tables")
     print(f"MLflow run     {track(FOLDER, f'sqlite:///{FOLDER}/mlflow.db', measured)}, in {FOLDER}/mlflow.db")

@@ -1,0 +1,71 @@
+"""What must hold before a model serves: each gate says what it measured, and refuses with the reason."""
+
+# N texts, D width
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jude.errors import TerminalTrainingError
+from jude.evaluation.intervals import Interval, paired
+
+Vectors = NDArray[np.float32]
+
+LEAST_TEXTS: Final = 256
+MOST_MERGE_ERROR: Final = 1e-5
+LEAST_COSINE: Final = 0.999  # a bfloat16 save of a strong adapter fell to 0.9974
+MOST_NDCG_LOSS: Final = 0.002
+MOST_RELEASE_LOSS: Final = 0.01
+
+
+def require_release(next_ndcg: NDArray[np.float64], current_ndcg: NDArray[np.float64]) -> Interval:
+    """Give next - current nDCG@10, paired by query. Raises TerminalTrainingError where it may have lost 0.01."""
+    gain = paired(next_ndcg, current_ndcg)
+    if not gain.low >= -MOST_RELEASE_LOSS:
+        raise TerminalTrainingError(
+            f"The release gate is shut: nDCG@10 changed by {gain}, and its lower bound must be at least "
+            f"-{MOST_RELEASE_LOSS}. Measure more queries if the interval is wide, or keep the current model."
+        )
+    return gain
+
+
+def require_merge(adapter_ND: Vectors, merged_ND: Vectors) -> float:
+    """Give the largest difference of a float32 merge to the model with its adapter beside it.
+
+    Raises TerminalTrainingError past 1e-5, or for fewer than 256 texts.
+    """
+    _require_texts(adapter_ND, merged_ND)
+    error = float(np.abs(adapter_ND - merged_ND).max())
+    if not error <= MOST_MERGE_ERROR:
+        raise TerminalTrainingError(
+            f"The merge gate is shut: merged vectors differ by {error:.2e}, up to {MOST_MERGE_ERROR:.0e} is rounding. "
+            "The adapter belongs to another base, or was merged twice."
+        )
+    return error
+
+
+def require_serving(adapter_ND: Vectors, served_ND: Vectors, adapter_ndcg: float, served_ndcg: float) -> float:
+    """Give the least cosine of the merge in the dtype that serves to the float32 adapter.
+
+    Raises TerminalTrainingError below 0.999, or where nDCG@10 differs by more than 0.002.
+    """
+    _require_texts(adapter_ND, served_ND)
+    norms = np.linalg.norm(adapter_ND, axis=1) * np.linalg.norm(served_ND, axis=1)
+    cosine = float(((adapter_ND * served_ND).sum(axis=1) / norms).min())
+    lost = abs(served_ndcg - adapter_ndcg)
+    if not (cosine >= LEAST_COSINE and lost <= MOST_NDCG_LOSS):
+        raise TerminalTrainingError(
+            f"The merge gate is shut: in the serving dtype the least cosine is {cosine:.5f} (at least {LEAST_COSINE}) "
+            f"and nDCG@10 differs by {lost:.4f} (at most {MOST_NDCG_LOSS}). Serve this version in float32."
+        )
+    return cosine
+
+
+def _require_texts(a_ND: Vectors, b_ND: Vectors) -> None:
+    if len(a_ND) < LEAST_TEXTS or a_ND.shape != b_ND.shape:
+        raise TerminalTrainingError(
+            f"The merge gate needs {LEAST_TEXTS} texts or more in both models; it got {a_ND.shape} and {b_ND.shape}."
+        )
