@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.small_qwen import make_folder
 from jude.cli.serve import specs_of
 from jude.errors import TerminalEnvironmentError
 from jude.serving.models import LoadedModel, Shelf, open_model, warm_up
@@ -98,3 +101,13 @@ def test_a_full_pass_corrects_the_measured_speed_and_a_small_one_does_not() -> N
     loaded.learn_speed(1000, 1.0)
     assert loaded.tokens_per_second == pytest.approx(8200.0)
     assert loaded.pass_tokens == 820  # still 100 ms
+
+
+def test_a_damaged_model_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(make_folder(tmp_path / "whole"), folder)
+    (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0not json")
+    settings = settings_with("encoder.kind=folder", f"encoder.path={folder}", "encoder.width=null")
+
+    with pytest.raises(TerminalEnvironmentError, match="Copy it anew"):
+        open_model(specs_of(settings)["current"])

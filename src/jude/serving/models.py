@@ -23,7 +23,7 @@ from jude.encoder import (
 from jude.encoder.made_of import made_of
 from jude.encoder.opening import HASHING
 from jude.encoder.version import InputHasher
-from jude.errors import TerminalEnvironmentError
+from jude.errors import JudeError, TerminalEnvironmentError
 from jude.serving.refusal import Code, RefusedError
 
 CURRENT = "current"
@@ -85,8 +85,17 @@ class LoadedModel:
 
 def open_model(spec: EncoderSpec) -> LoadedModel:
     """Load a model version; not warm yet. Raises TerminalSettingsError, TerminalEnvironmentError."""
-    manifest = manifest_of(spec)
-    return LoadedModel(spec, manifest, open_tokeniser(spec), open_encoder(spec), _dimensions(spec, manifest))
+    try:
+        manifest = manifest_of(spec)
+        return LoadedModel(spec, manifest, open_tokeniser(spec), open_encoder(spec), _dimensions(spec, manifest))
+    except JudeError:
+        raise
+    except Exception as error:  # of safetensors, tokenizers or torch: each has its own tree
+        where = spec.path or spec.kind
+        raise TerminalEnvironmentError(
+            f"The model {where} could not be loaded on {spec.device} ({type(error).__name__}: {error}). "
+            "Its files may be damaged, or the device absent: copy the model anew, or set encoder.device."
+        ) from error
 
 
 def _dimensions(spec: EncoderSpec, manifest: Manifest) -> tuple[int, ...]:
