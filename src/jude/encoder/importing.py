@@ -104,6 +104,10 @@ def _write_model(source: Path, target: Path, gguf_file: str | None, adapter: Pat
     from jude.encoder.transformer import open_model
 
     model: Any = open_model(source, adapter=adapter, gguf_file=gguf_file)
+    if gguf_file:
+        # The weights are float32 by now; transformers would still refuse to save what was quantised once.
+        model.hf_quantizer = None
+        vars(model.config).pop("quantization_config", None)
     model.save_pretrained(target)
     more = {"gguf_file": gguf_file} if gguf_file else {}
     tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, **more)
