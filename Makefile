@@ -49,7 +49,7 @@ lint: .venv/.ready-dev ## ruff and mypy only
 	@echo '==> mypy'; $(BIN)/mypy
 
 unit: .venv/.ready-dev ## the tests only; PYTEST='-k plan -x' passes options, JOBS=1 runs them one after the other
-	@echo '==> pytest'; $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST)
+	@echo '==> pytest'; $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 stack-up: .venv/.ready-dev ## PostgreSQL, Kafka, Debezium and Redis on this machine, without containers
 	@$(BIN)/python -m deploy.stack up

@@ -16,6 +16,8 @@ from benchmarks.job import Result, profile
 from benchmarks.live import measured_triggers
 from benchmarks.processes import memory, processor
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def here(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ from jude.errors import TerminalEnvironmentError, TerminalSourceError
 from jude.stream.checkpoint import locked
 from tests.stories import CONF, entities
 
+pytestmark = pytest.mark.long
+
 SAMPLE = CONF.parent / "data" / "sample"
 
 

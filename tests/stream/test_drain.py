@@ -23,6 +23,8 @@ from tests.stories import CONF
 from tests.stream.reading import rows_of
 from tests.stream.test_bad_input import check_ledger
 
+pytestmark = pytest.mark.long
+
 ROOT = CONF.parent
 JOB = [sys.executable, "jobs/embed_stream.py"]
 SUBMIT = [str(Path(sys.executable).with_name("spark-submit")), "--driver-memory", "1g", "jobs/embed_stream.py"]

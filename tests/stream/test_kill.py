@@ -19,6 +19,8 @@ from jude.tables.spec import TABLES
 from tests.stream.reading import rows_of
 from tests.stream.test_crashes import CLOCKS
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parent.parent.parent
 KILLS = int(os.environ.get("JUDE_TEST_KILLS", "3"))  # each costs a start of Spark; `make test-kills` makes it 10
 GIVE_UP_SECONDS = 300

@@ -34,7 +34,7 @@ from tests.stream.reading import rows_of
 from tests.stream.test_crashes import ARROWS
 from tests.stream.test_invariance import DESCRIPTIONS, KEYS, TITLES, Op, check_current, check_histories, play
 
-pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(300), pytest.mark.long]
 FIRST = int(os.environ.get("JUDE_TEST_SEED", "0"))
 COUNT = int(os.environ.get("JUDE_TEST_HISTORIES", "3"))
 KINDS = ("text", "text", "other", "delete", "rename")

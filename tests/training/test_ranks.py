@@ -14,6 +14,7 @@ from tests.training.ranks import RANKS, updated
 from tests.training.test_exactness import gradients
 from tests.training.tiny import EVERY_TERM
 
+pytestmark = pytest.mark.long
 PROJECT = Path(__file__).parents[2]
 
 
