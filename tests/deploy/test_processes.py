@@ -60,5 +60,3 @@ def test_a_folder_that_the_database_cannot_enter_is_told(tmp_path: Path) -> None
     with pytest.raises(MissingProgramError, match="JUDE_STACK"):
         check_reachable(closed / "postgres", "postgres")
     check_reachable(closed / "postgres", None)
-
-

@@ -14,6 +14,8 @@ from pyspark.sql import SparkSession
 
 from jude.changes.recording import write_records
 from jude.changes.sources import read_changes
+from jude.errors import TransientOnlineError
+from jude.online.sqlite import SqliteStore
 from jude.settings import Settings, load_settings
 from jude.stream.drain import Drain, wait_for
 from jude.stream.micro_batch import Applied
@@ -126,3 +128,25 @@ def test_nothing_new_changes_nothing(spark: SparkSession, tmp_path: Path):
     write(source, "0001.jsonl", [upsert("j1", 10, job("Baker"))])
     assert len(deployment.run(spark)) == 1
     assert deployment.run(spark) == []
+
+
+def test_a_store_that_is_away_for_a_moment_does_not_end_the_stream(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    failures, put_many = iter(range(2)), SqliteStore.put_many
+
+    def unsteady(store: SqliteStore, *arguments: Any) -> Any:
+        if next(failures, None) is not None:
+            raise TransientOnlineError("away")
+        return put_many(store, *arguments)
+
+    monkeypatch.setattr(SqliteStore, "put_many", unsteady)
+    source = tmp_path / "in"
+    source.mkdir()
+    deployment = Deployment(tmp_path / "out", source)
+    write(source, "0001.jsonl", [upsert("j1", 10, job("Baker"))])
+    with pytest.raises(TransientOnlineError, match="away"):
+        deployment.run(spark)
+    assert len(deployment.run(spark, "stream.retry_seconds=60")) == 1
+    assert live_texts(deployment.tables) == {"j1": text_of("Baker")}
+    check_ledger(deployment.tables, 1)

@@ -84,4 +84,3 @@ def test_readers_keep_replaced_files_for_the_time_of_retention(tmp_path: Path) -
 
 def comparable(root: Path, table: str) -> list[dict[str, object]]:
     return rows_of(root, table, without=("seconds", "started_at", "freshness"))
-

@@ -10,7 +10,7 @@ from mlflow.models import set_model
 from jude.encoder import EncoderSpec, open_encoder, open_tokeniser
 
 
-class Embedder(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]  # MLflow ships no types
+class Embedder(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow is Any to mypy
     """Texts in (the first column, or a list), one list of floats per text out."""
 
     def load_context(self, context: Any) -> None:  # noqa: ANN401 - MLflow's own object

@@ -66,6 +66,7 @@ class StreamSettings:
     planner: Literal["auto", "driver", "executors"]
     driver_rows: _Positive
     commit_attempts: _Positive
+    retry_seconds: Annotated[float, Field(ge=0)]
     drain_after_seconds: _Seconds | None
 
 

@@ -36,8 +36,12 @@ class Drain:
     def ask(self) -> None:
         self._asked.set()
 
+    def wait(self, seconds: float) -> None:
+        """Wait this long, or until a stop is asked for."""
+        self._asked.wait(seconds)
+
     def between_batches(self) -> None:
-        """Called at the start of each batch."""
+        """Called at the start of each batch, and of each further attempt at one."""
         if self.asked:
             self._quieten_spark()
             raise DrainedError("the stream was asked to stop; this batch is replayed at the next start")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 from pyspark.sql import DataFrame
@@ -18,6 +19,7 @@ from jude.stream.drain import Drain
 from jude.stream.executors import plan_in_executors
 from jude.stream.micro_batch import Applied, apply_batch
 from jude.stream.opening import encoder_spec
+from jude.stream.patience import Patience
 from jude.stream.pipeline import Pipeline
 from jude.stream.planned import PlannedBatch, plan_on_driver
 from jude.tables.protocol import Txn
@@ -46,6 +48,7 @@ def embedding_sink(
     """Build the writer of one stream. Safe to replay: a batch is applied once."""
     spec = encoder_spec(settings.encoder, pipeline.entities)
     planner = _planner(settings)
+    patience = Patience(settings.stream.retry_seconds, drain)
 
     def write(batch: DataFrame, batch_id: int) -> None:
         try:
@@ -59,7 +62,7 @@ def embedding_sink(
         query_id = batch.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
         txn = Txn("stream", str(query_id), batch_id)
         with _planned(batch, pipeline, settings.stream, spec, planner) as plan:
-            report(apply_batch(plan, pipeline, txn))
+            report(patience.wait_out(partial(apply_batch, plan, pipeline, txn), batch_id))
 
     return write
 
