@@ -15,8 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 from jude.encoder import Encode, RetryPolicy, encode_inputs
+from jude.encoder.calls import BatchEncoder
 from jude.encoder.hashing import HashingEncoder, HashingTokeniser
-from jude.errors import TransientEncoderError
+from jude.errors import TransientEncoderError, TransientTableError
 from jude.online.sqlite import SqliteStore
 from jude.settings import load_settings
 from jude.stream import opening
@@ -150,6 +151,22 @@ def test_repeated_inferences_are_counted_where_they_happened(pipeline: Pipeline,
     repeated = {row["entity_type"]: row["inferences_repeated"] for row in rows_of(tmp_path, "ledger")}
     assert repeated == {"job": 2, "member": 1}
     assert encoder.paid == 6
+
+
+def test_a_batch_tried_again_by_the_same_process_pays_nothing_twice(pipeline: Pipeline, encoder: Moody, tmp_path: Path):
+    """The disk was full for a moment, between encoder and store."""
+    once = BatchEncoder(encoder.encode, RetryPolicy(attempts=2, backoff_seconds=0.0), WIDTH, call_tokens=100)
+
+    def full(step: str) -> None:
+        if step == "encode":
+            raise TransientTableError("no space left on device")
+
+    with pytest.raises(TransientTableError):
+        apply(replace(pipeline, encode=once, after=full), TWO_TYPES)
+    apply(replace(pipeline, encode=once), TWO_TYPES)
+    ledger = rows_of(tmp_path, "ledger")
+    assert (sum(r["inferences"] for r in ledger), sum(r["inferences_repeated"] for r in ledger)) == (3, 0)
+    assert encoder.paid == 3
 
 
 def test_an_input_that_fails_on_the_second_try_is_no_repeated_inference(

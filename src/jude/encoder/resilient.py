@@ -38,6 +38,7 @@ class EncodeResult:
 
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)  # a sentence without any text of the input
+    kept: frozenset[str] = frozenset()  # whose vectors an earlier try of the same batch had made
 
 
 class _BadAnswerError(TransientEncoderError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 from jude.encoder import (
@@ -15,7 +14,7 @@ from jude.encoder import (
     open_tokeniser,
     pinned,
 )
-from jude.encoder.calls import PASSES_PER_CALL, encode_in_calls
+from jude.encoder.calls import PASSES_PER_CALL, BatchEncoder
 from jude.entities import Entities, load_entities
 from jude.errors import TerminalSettingsError
 from jude.online.opening import open_online
@@ -133,4 +132,4 @@ def _open_encode(encoder: EncoderSettings, spec: EncoderSpec, spark: SparkSessio
     else:
         model = open_encoder(spec)
         encode, width = model.encode, model.width
-    return partial(encode_in_calls, encode, policy, width, PASSES_PER_CALL * encoder.batch_tokens), width
+    return BatchEncoder(encode, policy, width, PASSES_PER_CALL * encoder.batch_tokens), width

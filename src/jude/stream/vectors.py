@@ -69,8 +69,9 @@ def _stored_vectors(stored: pa.Table, txn: Txn) -> dict[str, Vector]:
 
 def _encode(misses: pa.Table, vectors: Vectors, pipeline: Pipeline, txn: Txn) -> None:
     token_ids = dict(zip(misses["input_hash"].to_pylist(), misses["token_ids"].to_pylist(), strict=True))
-    vectors.repeated = _note_attempt(token_ids, pipeline, txn)
+    lost = _note_attempt(token_ids, pipeline, txn)
     result = pipeline.encode(token_ids)
+    vectors.repeated = lost - result.kept
     vectors.failed = dict(result.failed)
     embedded_at = pipeline.clock()
     data = {h: as_bytes(row, pipeline.dtype) for h, row in result.vectors.items()}
