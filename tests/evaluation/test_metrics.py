@@ -1,9 +1,12 @@
 """Metrics on rankings that can be checked by hand, beside scikit-learn's where it has them."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from jude.errors import TerminalTrainingError
 from jude.evaluation import (
     auc,
     bootstrap,
@@ -16,7 +19,9 @@ from jude.evaluation import (
     reciprocal_ranks,
     spearman,
 )
-from jude.evaluation.intervals import gap_bridged
+from jude.evaluation.intervals import bootstrap_of, gap_bridged, sign_flip
+from jude.evaluation.judged import calibrated
+from jude.evaluation.ranking import average_precision, first_of, overlap
 from jude.evaluation.titles import retrieval_of
 
 SCORES = np.asarray([[0.9, 0.8, 0.1, 0.7], [0.5, 0.5, 0.5, 0.5]], np.float32)
@@ -55,6 +60,73 @@ def test_intervals_cover_and_pairs_are_paired() -> None:
     found = bootstrap(old)
     assert found.low < found.mean < found.high
     assert found.high - found.low == pytest.approx(2 * 1.96 * old.std() / 20, rel=0.1)
+
+
+def test_many_queries_are_resampled_as_few_are() -> None:
+    """A block of draws is as large as memory allows; the numbers do not depend on it."""
+    values = np.random.default_rng(0).normal(size=9_000)  # 444 resamples at a time
+    random = np.random.default_rng(0)
+    means = random.multinomial(9_000, np.full(9_000, 1 / 9_000), size=500) @ values / 9_000
+    found = bootstrap(values, resamples=500)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+
+
+def test_random_signs_tell_a_difference_from_none() -> None:
+    old = np.random.default_rng(0).normal(size=100)
+    assert sign_flip(old + 0.5, old) == pytest.approx(1 / 10_001)
+    noise = np.random.default_rng(1).normal(size=100)
+    assert sign_flip(old + noise - noise.mean(), old) > 0.5
+    assert sign_flip(old, old) == 1.0
+
+
+def test_a_statistic_that_is_no_mean_has_an_interval() -> None:
+    labels = np.asarray([0.0, 1.0] * 100)
+    scores = labels + np.random.default_rng(0).normal(size=200)
+    found = bootstrap_of(lambda rows: auc(labels[rows], scores[rows]), 200)
+    assert found.low < auc(labels, scores) == found.mean < found.high
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        (lambda: bootstrap(np.asarray([np.nan])), "nothing to measure"),
+        (lambda: paired(np.zeros(3), np.zeros(1)), "there are 3 and 1 of them"),
+        (lambda: auc(np.asarray([0.0, 1.0]), np.asarray([0.1, np.nan])), "1 of 2 pairs"),
+        (lambda: spearman(np.asarray([np.nan, 1.0]), np.asarray([0.1, 0.2])), "1 of 2 pairs"),
+        (lambda: expected_calibration_error(np.zeros(2), np.asarray([0.1, 1.2])), "go from 0.1 to 1.2"),
+        (lambda: log_loss(np.zeros(2), np.asarray([-0.5, 0.2])), "go from -0.5 to 0.2"),
+        (lambda: ranks_of(np.asarray([[0.1, np.nan]], np.float32), [np.asarray([0])]), "not a number"),
+        (lambda: retrieval_of(pa.table({"label": [0.0], "query_type": ["a"], "document_type": ["b"]})), "no pair has"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(broken: Callable[[], object], says: str) -> None:
+    with pytest.raises(TerminalTrainingError, match=says):
+        broken()
+
+
+def test_a_query_without_a_relevant_document_has_no_number() -> None:
+    ranks = ranks_of(SCORES, [np.asarray([1]), np.asarray([], int)])
+    for metric in (reciprocal_ranks(ranks), ndcg_at(ranks, 10), recall_at(ranks, 10), average_precision(ranks)):
+        assert np.isnan(metric[1])
+        assert metric[0] > 0
+
+
+def test_average_precision_by_hand() -> None:
+    assert average_precision([np.asarray([1, 3])]).tolist() == [pytest.approx((1 + 2 / 3) / 2)]
+
+
+def test_models_that_find_the_same_overlap() -> None:
+    new, old = first_of(SCORES, 2), first_of(SCORES[:, ::-1], 2)
+    assert new.tolist() == [[0, 1], [0, 1]]
+    assert overlap(new, old).tolist() == [0.0, 1.0]
+
+
+def test_a_calibrated_chance_is_near_the_truth() -> None:
+    random = np.random.default_rng(0)
+    cosines = random.uniform(-1, 1, 4000)
+    truth = 1 / (1 + np.exp(-(4 * cosines - 1)))
+    labels = (random.random(4000) < truth).astype(float)
+    assert np.abs(calibrated(labels, cosines) - truth).max() < 0.05
 
 
 def test_the_gap_is_told_only_where_there_is_one() -> None:

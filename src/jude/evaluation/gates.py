@@ -23,7 +23,11 @@ MOST_RELEASE_LOSS: Final = 0.01
 
 def require_release(next_ndcg: NDArray[np.float64], current_ndcg: NDArray[np.float64]) -> Interval:
     """Give next - current nDCG@10, paired by query. Raises TerminalTrainingError where it may have lost 0.01."""
-    gain = paired(next_ndcg, current_ndcg)
+    return require_gain(paired(next_ndcg, current_ndcg))
+
+
+def require_gain(gain: Interval) -> Interval:
+    """Give the interval of next - current nDCG@10. Raises TerminalTrainingError where it may have lost 0.01."""
     if not gain.low >= -MOST_RELEASE_LOSS:
         raise TerminalTrainingError(
             f"The release gate is shut: nDCG@10 changed by {gain}, and its lower bound must be at least "
@@ -62,6 +66,32 @@ def require_serving(adapter_ND: Vectors, served_ND: Vectors, adapter_ndcg: float
             f"and nDCG@10 differs by {lost:.4f} (at most {MOST_NDCG_LOSS}). Serve this version in float32."
         )
     return cosine
+
+
+def require_same(served_ND: Vectors, theirs_ND: Vectors, compute: str) -> float:
+    """Give the largest difference of what is served to what sentence-transformers makes of the same folder.
+
+    Raises TerminalTrainingError past rounding: 1e-5 in float32, a cosine of 0.999 in bfloat16.
+    """
+    _require_texts(served_ND, theirs_ND)
+    error = float(np.abs(served_ND - theirs_ND).max())
+    cosine = float((served_ND * theirs_ND).sum(axis=1).min())
+    if not (error <= MOST_MERGE_ERROR if compute == "float32" else cosine >= LEAST_COSINE):
+        raise TerminalTrainingError(
+            f"The merge gate is shut: sentence-transformers makes other vectors of this folder (they differ by "
+            f"{error:.2e}, least cosine {cosine:.5f}). Pooling, length or tokeniser of the folder are not the model's."
+        )
+    return error
+
+
+def require_remembered(name: str, new: float, old: float, most_lost: float) -> float:
+    """Give new - old of a set that must not be forgotten. Raises TerminalTrainingError where it fell by more."""
+    if not new - old >= -most_lost:
+        raise TerminalTrainingError(
+            f"The forgetting gate is shut: {name} fell from {old:.4f} to {new:.4f}, by more than {most_lost:g}. "
+            "Train with a lower lr, fewer updates or pairs of other kinds mixed in; or allow more, and say so."
+        )
+    return new - old
 
 
 def _require_texts(a_ND: Vectors, b_ND: Vectors) -> None:

@@ -1,24 +1,38 @@
-"""How well a model finds what a title means: each query of labelled pairs against every document."""
+"""How well a model finds what a text means: each query against every document, by exact search."""
+
+# Q queries, C documents, K the first of them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jude.evaluation.ranking import ndcg_at, ranks_of, recall_at, reciprocal_ranks
+from jude.errors import TerminalTrainingError
+from jude.evaluation.encoding import Encode
+from jude.evaluation.ranking import (
+    average_precision,
+    first_of,
+    ndcg_at,
+    ranks_of,
+    recall_at,
+    reciprocal_ranks,
+)
 
-Encode = Callable[[str, Sequence[str]], NDArray[np.float32]]
-"""(entity type, texts) -> unit vectors [n, D]."""
 Metrics = dict[str, NDArray[np.float64]]
+
+POSITIVE: Final = 0.5  # a label from here on is a relevant pair
+_SIDES: Final = ("query", "document")
+_SCORES_AT_ONCE: Final = 8_000_000  # of a block of queries: 32 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """A test collection made of positive pairs."""
+    """A test collection: documents may repeat, and each copy has its own rank."""
 
     queries: list[str]
     documents: list[str]
@@ -26,20 +40,36 @@ class Retrieval:
     query_type: str
     document_type: str
 
-    def metrics(self, encode: Encode) -> Metrics:
-        """Give MRR@10, nDCG@10 and recall@100, one number a query, by exact search."""
-        scores = encode(self.query_type, self.queries) @ encode(self.document_type, self.documents).T
-        ranks = ranks_of(scores, self.relevant)
+    def metrics(self, encode: Encode, k: int = 10) -> Metrics:
+        """Give MRR (over all, and @k), nDCG@k, recall@100 and average precision, one number a query."""
+        ranks = [found for scores_BC, relevant in self._blocks(encode) for found in ranks_of(scores_BC, relevant)]
         return {
-            "mrr_at_10": reciprocal_ranks(ranks, 10),
-            "ndcg_at_10": ndcg_at(ranks, 10),
+            "mrr": reciprocal_ranks(ranks),
+            f"mrr_at_{k}": reciprocal_ranks(ranks, k),
+            f"ndcg_at_{k}": ndcg_at(ranks, k),
             "recall_at_100": recall_at(ranks, 100),
+            "map": average_precision(ranks),
         }
+
+    def first(self, encode: Encode, k: int = 10) -> NDArray[np.int64]:
+        """Give the rows of each query's first k documents: [Q, K]."""
+        return np.concatenate([first_of(scores_BC, k) for scores_BC, _ in self._blocks(encode)])
+
+    def _blocks(self, encode: Encode) -> Iterator[tuple[NDArray[np.float32], list[NDArray[np.int64]]]]:
+        documents_CD = encode(self.document_type, self.documents)
+        queries_QD = encode(self.query_type, self.queries)
+        block = max(1, _SCORES_AT_ONCE // len(self.documents))
+        for at in range(0, len(self.queries), block):
+            yield queries_QD[at : at + block] @ documents_CD.T, self.relevant[at : at + block]
 
 
 def retrieval_of(pairs: pa.Table, documents: Sequence[str] = ()) -> Retrieval:
-    """Make a collection of positive pairs of one type a side; `documents` are further ones to choose from."""
-    positive = [row for row in pairs.to_pylist() if row["label"] >= 0.5]
+    """Make a collection of positive pairs of one type a side; `documents` are further ones to choose from.
+
+    Raises TerminalTrainingError where there is no positive pair, or more than one type on a side.
+    """
+    positive = [row for row in pairs.to_pylist() if row["label"] >= POSITIVE]
+    query_type, document_type = (_only({row[f"{side}_type"] for row in positive}, side) for side in _SIDES)
     queries = sorted({row["query_text"] for row in positive})
     everything = sorted({row["document_text"] for row in positive} | set(documents))
     place = {text: number for number, text in enumerate(everything)}
@@ -47,4 +77,13 @@ def retrieval_of(pairs: pa.Table, documents: Sequence[str] = ()) -> Retrieval:
     for row in positive:
         relevant[row["query_text"]].add(place[row["document_text"]])
     rows = [np.asarray(sorted(relevant[query]), np.int64) for query in queries]
-    return Retrieval(queries, everything, rows, positive[0]["query_type"], positive[0]["document_type"])
+    return Retrieval(queries, everything, rows, query_type, document_type)
+
+
+def _only(types: set[str], side: str) -> str:
+    if len(types) != 1:
+        found = ", ".join(sorted(types)) or "none: no pair has a label of 0.5 or more"
+        raise TerminalTrainingError(
+            f"A collection has one entity type of {side} texts; here are {found}. Give one file per pair of types."
+        )
+    return types.pop()
