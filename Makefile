@@ -31,8 +31,8 @@ setup: .venv/.ready-run ## build .venv, fetch the Spark jars (everything else do
 demo-live: .venv/.ready-dev ## the same on PostgreSQL, Debezium, Kafka and Redis, killed in the middle
 	@$(BIN)/python -m deploy.live.demo
 
-demo: .venv/.ready-run ## real changes in, fresh embeddings out, with a summary and a search
-	@$(BIN)/jude demo
+demo: .venv/.ready-run ## real changes in, fresh embeddings out, with a summary and a search; ENCODER=... another model
+	@$(BIN)/jude demo $(if $(ENCODER),--encoder '$(ENCODER)')
 
 train-demo: .venv/.ready-train ## tune the packaged model on real titles with two processes, measure and show what changed
 	@$(BIN)/python -m scripts.train_demo

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jude.errors import JudeError
+from jude.release.registry import Registry
+from jude.release.tracking import track
+from jude.release.trained import read_run
 from jude.training.launch import train_distributed, train_rank
 
 
@@ -23,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="A.B=C")
     parser.add_argument("--ranks", type=int, default=2, help="processes; 0: this one, without Spark and DeepSpeed")
     parser.add_argument("--gpu", action="store_true", help="one GPU per rank")
+    parser.add_argument("--store", help="log the finished run to this MLflow store: a folder or a URI")
     parser.add_argument("--on-cluster", action="store_true", help="ranks as barrier tasks; default: all on the driver")
     asked = parser.parse_args(argv)
     try:
@@ -34,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 asked.conf.absolute(), asked.overrides, asked.folder.absolute(),
                 ranks=asked.ranks, local=local, gpu=asked.gpu,
             )  # fmt: skip
+        if asked.store:
+            facts["mlflow_run"] = track(read_run(asked.folder), Registry(asked.store, "jude"))
     except JudeError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1

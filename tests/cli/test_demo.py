@@ -17,6 +17,7 @@ from jude.cli.demo.recording import Recording, cut_recording, restamped, write_f
 from jude.cli.show import open_console
 from jude.errors import TerminalEnvironmentError, TerminalSourceError
 from jude.stream.checkpoint import locked
+from tests.encoder.tiny import build
 from tests.stories import CONF, entities
 
 pytestmark = pytest.mark.long
@@ -138,10 +139,13 @@ def test_the_whole_demo_on_a_piece_of_the_sample(tmp_path: Path):
     piece.mkdir()
     for name in ("0001-snapshot.jsonl.gz", "0012-changes.jsonl.gz"):
         (piece / name).write_bytes((SAMPLE / name).read_bytes())
-    demo = jude("demo", "--conf", str(CONF / "test.yml"), "--data", str(piece), cwd=tmp_path)
+    model = build("bert", tmp_path / "piece" / "model")
+    demo = jude("demo", "--conf", str(CONF / "test.yml"), "--data", str(piece), "--encoder", str(model), cwd=tmp_path)
     assert "Traceback" not in demo.stdout + demo.stderr
     assert demo.returncode == 0, demo.stderr
     printed = " ".join(demo.stdout.split())
+    assert "Spark runs and the model bert-" in printed  # it is the model that was named
+    assert f"--set encoder.path={model}" in printed
     assert "Everything goes into .jude/demo (a fresh folder)." in printed
     assert "118/118" in printed
     assert "137/137 in " in printed

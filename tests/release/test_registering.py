@@ -43,6 +43,23 @@ def test_a_later_version_does_not_serve_by_itself():
     assert rows(tables)[1] == (version(other), "building", None)
 
 
+def test_a_promoted_version_waits_until_a_stream_uses_it():
+    tables, other = MemoryTables(), replace(SPEC, revision="2")
+    register(tables, version(other), manifest_of(other), NOW, may_serve=False)
+    assert rows(tables) == [(version(other), "building", None)]
+    register(tables, version(SPEC), manifest_of(SPEC), LATER)  # the stream's own, which is the first to serve
+    register(tables, version(other), manifest_of(other), LATER)
+    assert rows(tables)[1:] == [(version(SPEC), "current", "current")]
+
+
+def test_a_promoted_version_serves_where_no_other_does():
+    tables = MemoryTables()
+    register(tables, version(SPEC), manifest_of(SPEC), NOW, may_serve=False)
+    register(tables, version(SPEC), manifest_of(SPEC), LATER)
+    register(tables, version(SPEC), manifest_of(SPEC), LATER + timedelta(hours=1))
+    assert rows(tables) == [(version(SPEC), "building", None), (version(SPEC), "current", "current")]
+
+
 def test_a_new_entity_type_joins_the_version():
     tables = MemoryTables()
     both = replace(SPEC, prompts={"job": "", "company": ""}, render_versions={"job": "r1", "company": "r7"})

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from jude.cli.eval import eval_command
 from jude.cli.failing import JudeGroup
 from jude.cli.model import model
 from jude.cli.options import AsJson, Conf, Overrides, settings_of
+from jude.cli.train import train
 
 app = typer.Typer(
     cls=JudeGroup,
@@ -29,6 +31,8 @@ app.add_typer(stream, name="stream")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(online, name="online")
 app.add_typer(model, name="model")
+app.add_typer(train, name="train")
+app.command("eval")(eval_command)
 
 
 def main() -> None:
@@ -43,12 +47,15 @@ def demo_command(
     data: Annotated[Path | None, typer.Option("--data", help="Recorded changes; default: data/sample.")] = None,
     folder: Annotated[Path, typer.Option("--folder", help="Where tables and online store go.")] = Path(".jude/demo"),
     keep: Annotated[bool, typer.Option("--keep", help="Keep an older demo: the new one goes beside it.")] = False,
+    encoder: Annotated[str | None, typer.Option("--encoder", help="Another model, as eval has it.")] = None,
 ) -> None:
     """Stream real changes through the real model, and sum up what happened (under four minutes)."""
+    from jude.cli.choosing import with_model
     from jude.cli.demo import run_demo
     from jude.cli.options import PROJECT, find_conf
 
-    run_demo(find_conf(conf), overrides or (), data or PROJECT / "data/sample", folder, keep=keep)
+    given = with_model(encoder, conf, overrides)
+    run_demo(find_conf(conf), given, data or PROJECT / "data/sample", folder, keep=keep)
 
 
 @app.command("doctor")
@@ -123,15 +130,14 @@ def sql_command(
 def serve_command(
     conf: Conf = None,
     overrides: Overrides = None,
-    model: Annotated[str | None, typer.Option("--model", help="A kind, or the folder of a model.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="A kind, a folder, or models:/jude@champion.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Short for --set serving.port=...")] = None,
 ) -> None:
     """Serve embeddings over gRPC until stopped (SIGTERM: end what runs; SIGHUP: read the settings again)."""
+    from jude.cli.choosing import with_model
     from jude.cli.serve import serve
 
-    folder = model if model and Path(model).is_dir() else None
-    shorts = {"encoder.kind": "folder" if folder else model, "encoder.path": folder, "serving.port": port}
-    given = [*(overrides or ()), *(f"{key}={value}" for key, value in shorts.items() if value is not None)]
+    given = [*with_model(model, conf, overrides), *([f"serving.port={port}"] if port is not None else [])]
     serve(lambda: settings_of(conf, given), lambda line: typer.echo(line, err=True))
 
 

@@ -1,4 +1,4 @@
-"""`jude model`: bring models in and out."""
+"""`jude model`: bring models in and out, register what was trained, and say which one is next to serve."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
-model = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Bring models in and out, as folders.")
+from jude.cli.releases import add_commands
+
+model = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Models: in and out as folders, and registered.")
+add_commands(model)
 
 
 class Layout(StrEnum):

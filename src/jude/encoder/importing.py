@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -47,7 +48,7 @@ def import_model(
     if target.exists() and any(target.iterdir()):
         raise TerminalSettingsError(f"{target} is not empty. Give a new folder: a model version never changes.")
     _write_model(source, target, gguf_file, adapter)
-    _write_layout(target, pooling, max_tokens)
+    _write_layout(target, pooling, max_tokens or _max_tokens_of(source))
     facts = {"name": name, "mask": mask, "widths": sorted(widths)}
     _write(target / FACTS_FILE, {key: value for key, value in facts.items() if value})
     if pooling == "last":
@@ -59,14 +60,39 @@ def export_mlflow(folder: Path, target: Path) -> None:
     """Write an MLflow pyfunc: a column of texts in, a list of float32 vectors out, made by JUDE's own encoder."""
     import mlflow.pyfunc
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        mlflow.pyfunc.save_model(path=str(target), **_pyfunc(folder))
+
+
+def log_mlflow(folder: Path, adapter: Path, run_id: str, registered: str) -> int:
+    """Log the same pyfunc with its adapter to an MLflow run, register it, and give its number.
+
+    Tracking and registry are those that MLflow is set to.
+    """
+    import mlflow
+
+    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about type hints and examples: the signature is given
+        made = mlflow.pyfunc.log_model(name="model", registered_model_name=registered, **_pyfunc(folder, adapter))
+    return int(made.registered_model_version)
+
+
+def _pyfunc(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
     from jude.encoder import mlflow_model
 
-    mlflow.pyfunc.save_model(
-        path=str(target),
-        python_model=str(Path(mlflow_model.__file__)),
-        artifacts={_EMBEDDING_FILES: str(folder)},
-        pip_requirements=["jude[torch]"],
-    )
+    vectors = TensorSpec(np.dtype(np.float32), (-1, read_model_folder(folder).width))
+    more = {"adapter": str(adapter)} if adapter is not None else {}
+    return {
+        "python_model": str(Path(mlflow_model.__file__)),
+        "artifacts": {_EMBEDDING_FILES: str(folder), **more},
+        "signature": ModelSignature(inputs=Schema([ColSpec("string")]), outputs=Schema([vectors])),
+        "pip_requirements": ["jude[torch]"],
+    }
 
 
 def export_folder(folder: Path, target: Path) -> None:
@@ -133,6 +159,11 @@ def _write_layout(target: Path, pooling: str, max_tokens: int | None) -> None:
 
 def _pooling_of(source: Path) -> str | None:
     return read_model_folder(source).pooling if (source / "modules.json").exists() else None
+
+
+def _max_tokens_of(source: Path) -> int | None:
+    """A folder of sentence-transformers may read less than its positions allow."""
+    return read_model_folder(source).trained_max_tokens if (source / "modules.json").exists() else None
 
 
 def _inside_mlflow(source: Path) -> Path:

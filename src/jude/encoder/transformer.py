@@ -91,10 +91,12 @@ def open_model(
 def _load(folder: Path, dtype: torch.dtype, attention: str | None, gguf_file: str | None) -> nn.Module:
     try:
         from transformers import AutoModel
+        from transformers.utils import logging
     except ModuleNotFoundError as missing:
         raise TerminalEnvironmentError(
             f"The package {missing.name} is not installed. Install it: pip install 'jude[torch]'."
         ) from missing
+    logging.disable_progress_bar()
     more = {"gguf_file": gguf_file} if gguf_file else {}
     try:
         found = AutoModel.from_pretrained(

@@ -16,6 +16,7 @@ from jude.settings.models import (
     StreamSettings,
     TablesSettings,
 )
+from jude.settings.registry import RegistrySettings
 from jude.settings.serving import ServerAddressSettings, ServingSettings, TlsSettings
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "KafkaSettings",
     "LogSettings",
     "OnlineSettings",
+    "RegistrySettings",
     "ServerAddressSettings",
     "ServingSettings",
     "Settings",

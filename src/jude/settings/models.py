@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from jude.settings.paths import LocalPath, Location
+from jude.settings.registry import RegistrySettings
 from jude.settings.serving import ServerAddressSettings, ServingSettings
 
 _CHECKED: Final = ConfigDict(extra="forbid", strict=True)
@@ -238,6 +239,7 @@ class Settings:
     entities: EntitiesSettings
     stream: StreamSettings
     encoder: EncoderSettings
+    models: RegistrySettings
     serving: ServingSettings
     tables: TablesSettings
     online: OnlineSettings

@@ -19,7 +19,7 @@ def _local(path: Path, info: ValidationInfo) -> Path:
     return Path(info.context) / path if info.context else path
 
 
-def _location(location: str, info: ValidationInfo) -> str:
+def absolute_location(location: str, info: ValidationInfo) -> str:
     """Leave a URI (s3://..., dbfs:/...) as it is, make a path absolute."""
     return location if _URI.match(location) else str(_local(Path(location), info))
 
@@ -27,5 +27,5 @@ def _location(location: str, info: ValidationInfo) -> str:
 LocalPath = Annotated[Path, AfterValidator(_local)]
 """A file or folder of this machine."""
 
-Location = Annotated[str, AfterValidator(_location)]
+Location = Annotated[str, AfterValidator(absolute_location)]
 """A folder of this machine or a URI of an object store."""
