@@ -9,7 +9,7 @@ SETUP = PYTHON='$(PYTHON)' NO_UV='$(NO_UV)' sh scripts/setup.sh
 INPUTS = requirements/java.txt requirements/jars.txt pyproject.toml scripts/setup.sh scripts/setup_spark.py
 BIN = .venv/bin
 
-.PHONY: help setup demo demo-live train-demo doctor test check lint unit stack-up stack-status stack-down test-live test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-lanes bench-wire bench-serving protobuf lock clean distclean test-smollm2 bench-encoder
+.PHONY: help setup demo demo-live train-demo doctor test check lint unit stack-up stack-status stack-down test-live test-chaos test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-soak bench-lanes bench-wire bench-serving protobuf lock clean distclean test-smollm2 bench-encoder
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -61,8 +61,11 @@ stack-down: .venv/.ready-dev ## end them; their data stays (.jude/stack)
 	@$(BIN)/python -m deploy.stack down
 
 test-live: .venv/.ready-dev ## every part of the real chain is killed under load (about twenty minutes)
-	@$(BIN)/python -m pytest -m live tests
+	@$(BIN)/python -m pytest -m live tests/live
 	@JUDE_TEST_HISTORIES=200 $(BIN)/python -m pytest tests/stream/test_random_histories.py
+
+test-chaos: .venv/.ready-dev ## everything at once, parts killed and stopped at random, for JUDE_CHAOS_MINUTES (15)
+	@JUDE_CHAOS_MINUTES=$${JUDE_CHAOS_MINUTES:-15} $(BIN)/python -m pytest -s -m live tests/live/test_everything.py
 
 test-kills: .venv/.ready-dev ## ten real kill -9 of the stream at random moments (about eight minutes)
 	@JUDE_TEST_KILLS=10 $(BIN)/python -m pytest tests/stream/test_kill.py
@@ -87,6 +90,9 @@ bench-redis: .venv/.ready-dev ## puts and reads per second of both online stores
 
 bench-freshness: .venv/.ready-dev ## PostgreSQL commit to readable, on the real chain (about half an hour)
 	@$(BIN)/python -m benchmarks.freshness --writer native --writer spark
+
+bench-soak: .venv/.ready-dev ## 500 batches: how files, memory, descriptors and the checkpoint grow (about five minutes)
+	@$(BIN)/python -m benchmarks.soak
 
 bench-lanes: .venv/.ready-dev ## queries beside bulk work: two lanes, one lane, no bulk (about twenty minutes)
 	@$(BIN)/python -m benchmarks.lanes

@@ -20,8 +20,8 @@ from typing import Final
 import numpy as np
 
 from benchmarks.machine import describe, load, say
+from deploy.stack.ports import free_ports
 from deploy.stack.programs import redis_server
-from deploy.stack.stack import free_ports
 from jude.online import OnlineStore, Put, SqliteStore
 from jude.online.redis_store import RedisStore
 from jude.settings.models import RedisSettings

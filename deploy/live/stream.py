@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,12 +15,11 @@ PROJECT = Path(__file__).parents[2]
 _RESTART_PAUSE_SECONDS = 0.5
 
 
-class SupervisedStream:
-    """Runs jobs/embed_stream.py; starts it again whenever it ends, until `stop`."""
+class Supervised:
+    """A process, started again whenever it ends, until `stop`. It leads a group of its own."""
 
-    def __init__(self, conf: Path, log: Path, overrides: Sequence[str] = ()) -> None:
-        self._sets = [part for override in overrides for part in ("--set", override)]
-        self._conf, self.log = conf, log
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        self._command, self.log = list(command), log
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: threading.Thread | None = None
@@ -29,27 +29,26 @@ class SupervisedStream:
         """Start, and keep alive."""
         self._stopping.clear()
         self._spawn()
-        self._watcher = threading.Thread(target=self._watch, name="stream-supervisor", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._watcher.start()
 
     @property
     def pid(self) -> int | None:
-        """Give the driver's process, which leads its group (Python, JVM, Python workers)."""
+        """Give the process, which leads its group."""
         return self._process.pid if self._process is not None else None
 
-    def kill(self) -> None:
-        """Kill -9 the whole group: driver, JVM and workers at once. The supervisor starts it again."""
+    def send(self, sent: int) -> None:
+        """Send a signal to the whole group; one that has just ended is none."""
         if self.pid is not None:
-            os.killpg(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, sent)
 
-    def workers(self) -> list[int]:
-        """Give the Python workers that Spark started in this group."""
-        found = subprocess.run(["ps", "-eo", "pid=,pgid=,args="], capture_output=True, text=True, check=True).stdout
-        rows = [line.split(None, 2) for line in found.splitlines()]
-        return [int(pid) for pid, group, args in rows if int(group) == self.pid and "pyspark.daemon" in args]
+    def kill(self) -> None:
+        """Kill -9 the whole group at once. The supervisor starts it again."""
+        self.send(signal.SIGKILL)
 
     def stop(self) -> None:
-        """Finish the running batch and end (SIGTERM); killed where that takes over a minute."""
+        """End it (SIGTERM); killed where that takes over a minute."""
         self._stopping.set()
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
@@ -62,9 +61,8 @@ class SupervisedStream:
             self._watcher.join()
 
     def _spawn(self) -> None:
-        command = [sys.executable, "jobs/embed_stream.py", "--conf", str(self._conf), *self._sets]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(self._command, cwd=PROJECT, stdout=log, stderr=log, start_new_session=True)
         self.starts += 1
 
     def _watch(self) -> None:
@@ -76,3 +74,17 @@ class SupervisedStream:
                 continue
             if not self._stopping.wait(_RESTART_PAUSE_SECONDS):
                 self._spawn()
+
+
+class SupervisedStream(Supervised):
+    """jobs/embed_stream.py: a group of Python, JVM and Python workers. Asked to end, it finishes its batch."""
+
+    def __init__(self, conf: Path, log: Path, overrides: Sequence[str] = ()) -> None:
+        sets = [part for override in overrides for part in ("--set", override)]
+        super().__init__([sys.executable, "jobs/embed_stream.py", "--conf", str(conf), *sets], log)
+
+    def workers(self) -> list[int]:
+        """Give the Python workers that Spark started in this group."""
+        found = subprocess.run(["ps", "-eo", "pid=,pgid=,args="], capture_output=True, text=True, check=True).stdout
+        rows = [line.split(None, 2) for line in found.splitlines()]
+        return [int(pid) for pid, group, args in rows if int(group) == self.pid and "pyspark.daemon" in args]

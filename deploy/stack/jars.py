@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -30,10 +31,18 @@ def fetch(modules: Sequence[str], folder: Path) -> Path:
     Raises MissingProgramError where they cannot be had.
     """
     done, libs = folder / "complete", folder / "libs"
-    if done.exists() and done.read_text() == "\n".join(modules):
-        return libs
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two stacks of one checkout may come up at once
+        if not done.exists() or done.read_text() != "\n".join(modules):
+            _fetch(modules, folder, libs)
+            done.write_text("\n".join(modules))
+    return libs
+
+
+def _fetch(modules: Sequence[str], folder: Path, libs: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir()
     (folder / "ivy.xml").write_text(_ivy(modules))
     ivy = next(pyspark_jars().glob("ivy-*.jar"))
     command = [
@@ -51,8 +60,6 @@ def fetch(modules: Sequence[str], folder: Path) -> Path:
     if failed or not any(libs.glob("*.jar")):
         raise MissingProgramError(f"The jars {', '.join(modules)} could not be fetched: {failed}")
     shutil.rmtree(folder / "cache")
-    done.write_text("\n".join(modules))
-    return libs
 
 
 def without_those_of_connect(libs: Path) -> Path:

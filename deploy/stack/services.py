@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import subprocess
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deploy.stack import jars
 from deploy.stack.processes import Command
@@ -60,6 +57,7 @@ class Places:
     folder: Path
     jars: Path
     ports: Mapping[str, int]
+    broker: str = ""  # lines below the broker's own properties; {kafka} is its port
 
     def of(self, service: str) -> Path:
         """Give the folder of one service."""
@@ -98,7 +96,7 @@ def kafka(places: Places) -> Command:
     folder = places.of("kafka")
     folder.mkdir(parents=True, exist_ok=True)
     properties = folder / "server.properties"
-    properties.write_text(_BROKER.format(**places.ports, state=folder / "state"))
+    properties.write_text((_BROKER + places.broker).format(**places.ports, state=folder / "state"))
     program = jars.java(libs)
     if not (folder / "state" / "meta.properties").exists():
         storage = [*program, "kafka.tools.StorageTool"]
@@ -142,61 +140,6 @@ def connector_settings() -> dict[str, str]:
     """Read the connector's settings; host and port of the database are those of the containers."""
     settings: dict[str, str] = json.loads((HERE / "connector.json").read_text())
     return settings
-
-
-def is_ready(service: str, places: Places) -> bool:
-    """Tell whether a service answers, by asking it what its users will ask."""
-    try:
-        return bool(_ASK[service](places.ports[service]))
-    except (OSError, ValueError):
-        return False
-
-
-def restart_failed_task(places: Places) -> None:
-    """Restart the connector where it gave up (its database was away for longer than it tries)."""
-    address = f"http://127.0.0.1:{places.ports['connect']}/connectors/{CONNECTOR}"
-    try:
-        with urllib.request.urlopen(f"{address}/status", timeout=2) as answer:
-            status = json.load(answer)
-        states = [status["connector"]["state"], *(task["state"] for task in status["tasks"])]
-        if "FAILED" in states:
-            asked = urllib.request.Request(f"{address}/restart?includeTasks=true&onlyFailed=true", method="POST")
-            urllib.request.urlopen(asked, timeout=5).close()
-    except (OSError, ValueError):  # it starts, or it is busy: the next look will tell
-        return
-
-
-def _postgres_answers(port: int) -> bool:
-    asked = [str(postgres_folder() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
-    return subprocess.run(asked, check=False).returncode == 0
-
-
-def _kafka_answers(port: int) -> bool:
-    from confluent_kafka import KafkaException
-    from confluent_kafka.admin import AdminClient
-
-    with socket.create_connection(("127.0.0.1", port), 0.5):  # librdkafka would wait a second
-        pass
-    admin: Any = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0})
-    try:
-        return bool(admin.list_topics(timeout=2).brokers)
-    except KafkaException:
-        return False
-
-
-def _connect_answers(port: int) -> bool:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/connectors/{CONNECTOR}/status", timeout=2) as answer:
-        status = json.load(answer)
-    return [task["state"] for task in status["tasks"]] == ["RUNNING"]
-
-
-def _redis_answers(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), 0.5) as connection:
-        connection.sendall(b"PING\r\n")
-        return connection.recv(16).startswith(b"+PONG")
-
-
-_ASK = {"postgres": _postgres_answers, "kafka": _kafka_answers, "connect": _connect_answers, "redis": _redis_answers}
 
 
 def database_url(places: Places) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from deploy.stack import services
+from deploy.stack.ports import free_ports, is_free
 from deploy.stack.processes import Started, is_alive, start, stop
+from deploy.stack.ready import is_ready, restart_failed_task
 from deploy.stack.services import COMMANDS, PORTS, Places
 
 PROJECT: Final = Path(__file__).parents[2]
@@ -64,10 +65,11 @@ def default_folder() -> Path:
 
 @dataclass
 class Stack:
-    """The services in one folder. Every verb can be repeated."""
+    """The services in one folder. Every verb can be repeated. `broker`: see Places."""
 
     folder: Path = field(default_factory=default_folder)
     say: Say = print
+    broker: str = ""
 
     def __post_init__(self) -> None:
         self.started: dict[str, Started] = {}
@@ -80,7 +82,7 @@ class Stack:
     @property
     def places(self) -> Places:
         """Where everything is; the ports are chosen when the stack first comes up."""
-        return Places(self.folder, PROJECT / ".spark" / "stack", self._ports)
+        return Places(self.folder, PROJECT / ".spark" / "stack", self._ports, self.broker)
 
     @property
     def conf(self) -> Path:
@@ -119,7 +121,7 @@ class Stack:
     def wait_for(self, name: str, seconds: float = START_SECONDS) -> None:
         """Wait until a service answers. Raises StackError."""
         began = time.monotonic()
-        while not services.is_ready(name, self.places):
+        while not is_ready(name, self.places):
             dead = not self.is_up(name)
             if dead or time.monotonic() - began > seconds:
                 log = self.places.log(name)
@@ -134,7 +136,7 @@ class Stack:
             if name in self.started and not self.is_up(name):
                 self.start(name)
         if self.is_up("connect"):
-            services.restart_failed_task(self.places)
+            restart_failed_task(self.places)
 
     def is_up(self, name: str) -> bool:
         """Tell whether the process that we started still runs."""
@@ -144,7 +146,7 @@ class Stack:
         """Say of each service whether it runs and answers."""
         said = {}
         for name in COMMANDS:
-            answers = self.is_up(name) and services.is_ready(name, self.places)
+            answers = self.is_up(name) and is_ready(name, self.places)
             state = "answers" if answers else "runs, does not answer" if self.is_up(name) else "down"
             where = f" on 127.0.0.1:{self._ports[name]}, pid {self.started[name].pid}" if self.is_up(name) else ""
             said[name] = f"{state}{where} (log: {self.places.log(name)})"
@@ -180,7 +182,7 @@ class Stack:
 
     def _choose_ports(self) -> None:
         """Keep the ports of the last time; a taken one is replaced while its service is down."""
-        taken = [p for p in PORTS if not self._is_ours(p) and not _is_free(self._ports.get(p))]
+        taken = [p for p in PORTS if not self._is_ours(p) and not is_free(self._ports.get(p))]
         self._ports |= dict(zip(taken, free_ports(len(taken)), strict=True))
         self._save()
 
@@ -203,22 +205,3 @@ class Stack:
         conf = PROJECT / "conf"
         places = {"base": conf / "local.yml", "entities": conf / "entities", "work": self.work, "conf": self.conf}
         self.conf.write_text(_CONF.format(**self._ports, **places))
-
-
-def _is_free(port: int | None) -> bool:
-    if port is None:
-        return False
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ask the system for ports that nobody uses now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

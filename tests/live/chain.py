@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import psycopg
 
 from deploy.live.compare import wait_until_equal
 from deploy.live.source import Record, Source, read_history
-from deploy.live.stream import PROJECT, SupervisedStream
+from deploy.live.stream import PROJECT, Supervised, SupervisedStream
+from deploy.stack.ports import free_ports
 from deploy.stack.stack import Stack
 from jude.settings import Settings, load_settings
 
@@ -91,29 +95,53 @@ def assert_equal(stack: Stack, settings: Settings, stream: SupervisedStream) -> 
     return compared.entities
 
 
-def victims(stack: Stack, stream: SupervisedStream) -> dict[str, Callable[[int], None]]:
+Victim = Callable[[int], None]
+
+
+def victims(stack: Stack, stream: SupervisedStream) -> dict[str, Victim]:
     """What a signal can be sent to, by name."""
-
-    def to_service(name: str) -> Callable[[int], None]:
-        return lambda sent: os.kill(stack.started[name].pid, sent)
-
-    def to_driver(sent: int) -> None:
-        assert stream.pid is not None
-        os.killpg(stream.pid, sent)
 
     def to_worker(sent: int) -> None:
         for pid in stream.workers()[:1]:
-            os.kill(pid, sent)
+            send(pid, sent)
 
-    services = {name: to_service(name) for name in ("kafka", "connect", "postgres", "redis")}
-    return {"driver": to_driver, "worker": to_worker, **services}
-
-
-def kill(victim: Callable[[int], None]) -> None:
-    victim(signal.SIGKILL)
+    services = {name: partial(send_to, stack, name) for name in ("kafka", "connect", "postgres", "redis")}
+    return {"driver": stream.send, "worker": to_worker, **services}
 
 
-def pause(victim: Callable[[int], None], seconds: float) -> None:
+def send_to(stack: Stack, name: str, sent: int) -> None:
+    send(stack.started[name].pid, sent)
+
+
+def send(pid: int, sent: int) -> None:
+    with suppress(ProcessLookupError):  # it has just ended by itself
+        os.kill(pid, sent)
+
+
+def pause(victim: Victim, seconds: float) -> None:
     victim(signal.SIGSTOP)
     time.sleep(seconds)
     victim(signal.SIGCONT)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[Supervised, tuple[str, ...]]]:
+    """An embedding server of its own, and the settings of a stream that asks it."""
+    (port,) = free_ports(1)
+    sets = (f"serving.port={port}", "serving.metrics_port=null", "encoder.width=32")
+    command = [sys.executable, "-m", "jude.cli", "serve", "--conf", str(PROJECT / "conf" / "test.yml")]
+    server = Supervised([*command, *(part for each in sets for part in ("--set", each))], folder / "encoder.log")
+    server.start()
+    try:
+        yield server, ("encoder.kind=grpc", f"encoder.server.target=127.0.0.1:{port}", "encoder.timeout_seconds=60")
+    finally:
+        server.stop()
+
+
+def wait_for_services(stack: Stack, seconds: float = 90.0) -> None:
+    """Heal until every service answers."""
+    end = time.monotonic() + seconds
+    while not all(state.startswith("answers") for state in stack.status().values()):
+        assert time.monotonic() < end, stack.status()
+        stack.heal()
+        time.sleep(0.5)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy.stack.ports import free_ports
 from jude.environment import java_home, spark_home
 from jude.tables.spec import TABLES
-from tests.stack.kafka import free_ports
 from tests.stream.test_kill import committed, comparable
 
 pytestmark = [pytest.mark.live, pytest.mark.spark, pytest.mark.timeout(600)]

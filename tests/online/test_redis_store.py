@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from deploy.stack.ports import free_ports
 from jude.errors import TerminalError, TerminalSettingsError, TransientOnlineError
 from jude.online import Put, PutStatus, redis_connect
 from jude.online.redis_store import RedisStore
 from tests.online.places import redis_settings
 from tests.stack.certificates import make_certificates
-from tests.stack.kafka import free_ports
 from tests.stack.redis import RedisServer, need_redis, redis_server, start_redis
 
 __all__ = ["redis_server"]

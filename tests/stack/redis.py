@@ -5,7 +5,6 @@ A room that needs it says so in its conftest or test module: `from tests.stack.r
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
@@ -15,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.kafka import free_ports
+from deploy.stack import programs
+from deploy.stack.ports import free_ports
+from deploy.stack.programs import MissingProgramError
 
 START_SECONDS = 10
 
@@ -56,8 +57,10 @@ class RedisServer:
 def need_redis() -> None:
     """Skip with the reason where no server is installed."""
     pytest.importorskip("redis")
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian: apt-get install redis-server, macOS: brew install redis)")
+    try:
+        programs.redis_server()
+    except MissingProgramError as missing:
+        pytest.skip(str(missing))
 
 
 def start_redis(folder: Path, *options: str) -> RedisServer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class Topic:
     def __init__(self) -> None:
         self.records: list[Any] = []
 
-    def publish(self, changes: Sequence[EmbeddingChange]) -> None:
+    def publish(self, changes: Iterable[EmbeddingChange]) -> None:
         self.records += [write_record(change, "protobuf") for change in changes]
 
     def close(self) -> None: ...

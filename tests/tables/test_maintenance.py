@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
 from deltalake import DeltaTable
 
 from jude.online import SqliteStore
 from jude.stream.micro_batch import apply_batch
 from jude.stream.planned import plan_on_driver
-from jude.tables.maintenance import maintain
+from jude.tables.maintenance import maintain, maintain_by_spark
 from jude.tables.native import NativeTables
-from jude.tables.protocol import Txn
+from jude.tables.protocol import Tables, Txn
+from jude.tables.spark_tables import SparkTables
 from jude.tables.spec import TABLES
 from tests.stories import delete, job, records, upsert
 from tests.stream.making import make_pipeline
 from tests.stream.reading import rows_of
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 APPENDED = ("text_history", "embedding_store", "embedding_history", "ledger")
 
@@ -28,12 +35,16 @@ class Wanted:
     retention_hours: int = 0
 
 
+def native_tables(root: Path) -> Tables:
+    return NativeTables(root, buckets=2)
+
+
 class Writer:
     """A stream's batches, one after the other, by one process that never opens the tables again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, open_tables: Callable[[Path], Tables] = native_tables) -> None:
         self.root = folder / "tables"
-        tables = NativeTables(self.root, buckets=2)
+        tables = open_tables(self.root)
         tables.ensure()
         self.pipeline = make_pipeline(tables, SqliteStore(folder / "online.sqlite"))
         self.batches = 0
@@ -84,3 +95,20 @@ def test_readers_keep_replaced_files_for_the_time_of_retention(tmp_path: Path) -
 
 def comparable(root: Path, table: str) -> list[dict[str, object]]:
     return rows_of(root, table, without=("seconds", "started_at", "freshness"))
+
+
+@pytest.mark.spark
+def test_a_pass_by_spark_changes_no_row_and_stops_no_batch(spark: SparkSession, tmp_path: Path) -> None:
+    plain = Writer(tmp_path / "plain")
+    kept = Writer(tmp_path / "kept", lambda root: SparkTables(spark, 2, root=str(root)))
+    plain.write(4)
+    kept.write(3)
+    before = {name: files(kept.root, name) for name in APPENDED}
+    maintain_by_spark(spark, {name: f"delta.`{kept.root}/{name}`" for name in TABLES}, Wanted())
+    kept.write(1)
+    for name in APPENDED:
+        assert files(kept.root, name) < before[name]
+    for name in TABLES:
+        assert comparable(kept.root, name) == comparable(plain.root, name), name
+    on_disk = {file for file in (kept.root / "text_history").rglob("*.parquet") if "_delta_log" not in file.parts}
+    assert len(on_disk) == files(kept.root, "text_history")

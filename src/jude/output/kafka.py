@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from jude.errors import TerminalEnvironmentError, TerminalError, TransientOutputError
@@ -41,7 +41,7 @@ class KafkaOutput:
         timeout = {"delivery.timeout.ms": int(timeout_seconds * 1000), "linger.ms": 1}
         self._producer: Any = Producer({**_ALWAYS, **timeout, **common})
 
-    def publish(self, changes: Sequence[EmbeddingChange]) -> None:
+    def publish(self, changes: Iterable[EmbeddingChange]) -> None:
         """Publish changes; return once every one is acknowledged by all in-sync replicas."""
         failures: list[str] = []
 
@@ -49,14 +49,15 @@ class KafkaOutput:
             if error is not None:
                 failures.append(str(error))
 
-        for change in changes:
+        made = list(changes)
+        for change in made:
             self._produce(change, delivered)
         waiting = self._producer.flush(self._timeout_seconds + 1)
         if waiting or failures:
             self._producer.purge()  # what is left comes with the replay; a late one would be stale for the guard
             self._producer.poll(0)
             raise TransientOutputError(
-                f"{waiting + len(failures)} of {len(changes)} records were not acknowledged by the topic {self._topic} "
+                f"{waiting + len(failures)} of {len(made)} records were not acknowledged by the topic {self._topic} "
                 f"({failures[0] if failures else 'no answer in time'}). The batch is replayed."
             )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 from jude.output.message import EmbeddingChange
@@ -11,7 +11,7 @@ from jude.output.message import EmbeddingChange
 class Output(Protocol):
     """Where applied changes are published."""
 
-    def publish(self, changes: Sequence[EmbeddingChange]) -> None:
+    def publish(self, changes: Iterable[EmbeddingChange]) -> None:
         """Publish changes and return once all are acknowledged; a replayed batch publishes them again.
 
         Raises TransientOutputError when some were not acknowledged: the batch is replayed.
@@ -24,8 +24,8 @@ class Output(Protocol):
 class NoOutput:
     """No output topic."""
 
-    def publish(self, changes: Sequence[EmbeddingChange]) -> None:
-        """Do nothing."""
+    def publish(self, changes: Iterable[EmbeddingChange]) -> None:
+        """Do nothing: not one change is made."""
 
     def close(self) -> None:
         """Nothing to close."""

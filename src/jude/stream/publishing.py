@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 
 from jude.output import EmbeddingChange
@@ -14,13 +16,14 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def published_changes(served_rows: pa.Table, vectors: Vectors, pipeline: Pipeline) -> list[EmbeddingChange]:
-    """One change per moved pointer; a delete has no vector. Columns in: EMBEDDING_HISTORY."""
-    changes = []
+def published_changes(served_rows: pa.Table, vectors: Vectors, pipeline: Pipeline) -> Iterator[EmbeddingChange]:
+    """One change per moved pointer; a delete has no vector. Columns in: EMBEDDING_HISTORY.
+
+    Lazy: for 4,000 rows they take 80 ms to make, which a stream without an output topic need not spend.
+    """
     for row in served_rows.select(_COLUMNS).to_pylist():
         if row["input_hash"] is None:
-            changes.append(EmbeddingChange(**row))
+            yield EmbeddingChange(**row)
         else:
             vector = vectors.found[row["input_hash"]].data
-            changes.append(EmbeddingChange(**row, vector=vector, dtype=pipeline.dtype, dim=pipeline.width))
-    return changes
+            yield EmbeddingChange(**row, vector=vector, dtype=pipeline.dtype, dim=pipeline.width)

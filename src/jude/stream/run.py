@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Literal
 
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.listener import StreamingQueryListener
 
@@ -19,6 +20,7 @@ from jude.stream.drain import Drain, wait_for
 from jude.stream.micro_batch import Applied
 from jude.stream.opening import open_pipeline
 from jude.stream.query import stream_embeddings
+from jude.stream.topics import check_topics
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
         metrics = open_metrics(settings.metrics)
         if metrics is not None:
             spark.streams.addListener(_listener(metrics))
+        check_topics(spark, settings)
         drain = drain or Drain()
         drain.on_sigterm(spark)
         try:
@@ -49,6 +52,9 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
                 reporting(report or log_batch, metrics),
             )
             wait_for(query, drain, settings.stream.drain_after_seconds)
+        except StreamingQueryException:
+            check_topics(spark, settings)  # lost records are told in a sentence
+            raise
         finally:
             pipeline.output.close()
             pipeline.online.close()
