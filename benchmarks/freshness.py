@@ -13,18 +13,18 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.freshness_edits import load_entities, new_texts, play, real_mix
 from benchmarks.machine import describe, load, say
 from deploy.live.compare import wait_until_equal
-from deploy.live.source import Record, Source, read_history
+from deploy.live.source import Source
 from deploy.live.stream import PROJECT, SupervisedStream
 from deploy.stack.stack import Stack
 from jude.errors import JudeError
@@ -40,15 +40,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure; the last line is one JSON object."""
     given = _arguments(argv)
     say(describe())
-    stack = Stack(PROJECT / ".jude" / "bench-freshness", say=say)
-    stack.down(remove=True)
     found: dict[str, float] = {}
-    try:
-        stack.up()
-        for writer in given.writer or ("native",):
+    for writer in given.writer or ("native",):
+        stack = Stack(PROJECT / ".jude" / "bench-freshness", say=say)
+        stack.down(remove=True)  # each writer begins with an empty database and empty topics
+        try:
+            stack.up()
             found |= _measure(stack, writer, given)
-    finally:
-        stack.down(remove=True)
+        finally:
+            stack.down(remove=True)
     say(f"At the end: {load()}")
     print(json.dumps(found), flush=True)
 
@@ -63,7 +63,7 @@ def _measure(stack: Stack, writer: str, given: argparse.Namespace) -> dict[str, 
     settings = load_settings(stack.conf, overrides)
     source = Source(stack.database_url)
     short = "" if writer == "native" else f"{writer}_"
-    _load(source, given.entities)
+    load_entities(source, given.entities)
     stream.start()
     try:
         began = time.monotonic()
@@ -80,24 +80,16 @@ def _measure(stack: Stack, writer: str, given: argparse.Namespace) -> dict[str, 
     return found
 
 
-def _load(source: Source, entities: int) -> None:
-    """Fill the database: real members, as often as needed under keys of their own."""
-    rows = [r["value"]["after"] for r in _members() if r["value"]["op"] in ("c", "r")]
-    records = (_member(rows[number % len(rows)], number, 0) for number in range(entities))
-    while batch := list(itertools.islice(records, 500)):
-        source.play(batch)
-
-
 def _steady(
     stack: Stack, settings: Settings, source: Source, given: argparse.Namespace, rate: float, changes: int, *,
     text: bool, prefix: str,
 ) -> dict[str, float]:  # fmt: skip
     """Change rows at a rate, one transaction each. `text`: every change is a new text; else the history's own mix."""
-    edits = _new_texts(given.entities) if text else _real_mix()
+    edits = new_texts(given.entities) if text else real_mix()
     warm_up = int(WARM_UP_SECONDS * rate)
-    _play(source, edits, rate, warm_up)
+    play(source, edits, rate, warm_up)
     began = datetime.now(UTC)
-    _play(source, edits, rate, changes)
+    play(source, edits, rate, changes)
     _settle(stack, settings)
     rows = [r for r in _served(settings) if r["source_ts"] >= began]
     online = [(r["available_at"] - r["source_ts"]).total_seconds() for r in rows if r["available_at"]]
@@ -114,7 +106,7 @@ def _steady(
 
 def _burst(stack: Stack, settings: Settings, source: Source, given: argparse.Namespace) -> dict[str, float]:
     """1,000 rows get a new text in one transaction: seconds until the last is readable, and of encoding alone."""
-    edits = list(itertools.islice(_new_texts(given.entities), 1000))
+    edits = list(itertools.islice(new_texts(given.entities), 1000))
     began = datetime.now(UTC)
     source.play(edits)
     _wait_for_vectors(settings, began, len({record["key"]["id"] for record in edits}))
@@ -147,39 +139,6 @@ def _profile(batches: Sequence[tuple[datetime, int, dict[str, float]]]) -> None:
     stages = {name: float(np.median([each[2].get(name, 0.0) for each in batches])) for name in batches[-1][2]}
     shown = ", ".join(f"{name} {1000 * seconds:.0f}" for name, seconds in stages.items())
     say(f"{len(batches)} batches of {events:.0f} events, one every {1000 * period:.0f} ms: {shown}")
-
-
-def _play(source: Source, edits: Iterator[Record], rate: float, changes: int) -> None:
-    began = time.monotonic()
-    for number, record in enumerate(itertools.islice(edits, changes)):
-        time.sleep(max(0.0, began + number / rate - time.monotonic()))
-        source.play([record])
-
-
-def _new_texts(entities: int) -> Iterator[Record]:
-    chance, rows = random.Random(7), [r["value"]["after"] for r in _members()]
-    for number in itertools.count(time.time_ns() // 1_000_000):
-        yield _member(rows[number % len(rows)], chance.randrange(entities), number)
-
-
-def _real_mix() -> Iterator[Record]:
-    """The sample's member changes as they happened, over and over: each round with ids and texts of its own."""
-    for number in itertools.count():
-        for record in _members():
-            after = record["value"]["after"]
-            own = {"id": f"{after['id']}-{number}", "headline": f"{after.get('headline')} {number}"}
-            yield {**record, "key": {"id": own["id"]}, "value": {**record["value"], "after": {**after, **own}}}
-
-
-def _member(row: dict[str, Any], number: int, version: int) -> Record:
-    after = {**row, "id": f"m{number:07d}"}
-    after["headline"] = f"{row.get('headline')} {number}" + (f", since {version}" if version else "")
-    return {"topic": "jude.public.members", "key": {"id": after["id"]}, "value": {"op": "u", "after": after}}
-
-
-def _members() -> list[Record]:
-    history = read_history(PROJECT / "data" / "sample")
-    return [r for r in history if r["topic"] == "jude.public.members" and r["value"]["op"] != "d"]
 
 
 def _wait_for_vectors(settings: Settings, since: datetime, count: int) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
+from typing import Final
 
 import pyarrow as pa
 from deltalake import DeltaTable, Field, Schema
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from jude.tables.fitting import (
     VERSION_PROPERTY,
@@ -22,10 +24,21 @@ from jude.tables.fitting import (
 )
 from jude.tables.spec import SCHEMA_VERSION, Column, TableSpec
 
+_TRIES: Final = 5
+_PAUSE_SECONDS: Final = 0.1
+
 
 def ensure_table(spec: TableSpec, where: str, storage_options: Mapping[str, str]) -> None:
-    """Create the table, or migrate and check the one that is there. Raises TerminalTableError."""
-    options = dict(storage_options) or None
+    """Create the table, or migrate and check the one that is there. Raises TerminalTableError, CommitFailedError."""
+    for _ in range(_TRIES - 1):
+        try:
+            return _ensure_table(spec, where, dict(storage_options) or None)
+        except CommitFailedError:  # another process makes the same table just now
+            time.sleep(_PAUSE_SECONDS)
+    return _ensure_table(spec, where, dict(storage_options) or None)
+
+
+def _ensure_table(spec: TableSpec, where: str, options: dict[str, str] | None) -> None:
     if not DeltaTable.is_deltatable(where, options):
         try:
             DeltaTable.create(
