@@ -37,7 +37,8 @@ def change(entity_id: str, position: int, number: float | None) -> EmbeddingChan
 
 
 @pytest.fixture
-def topic(kafka_broker: KafkaBroker) -> Wanted:
+def topic(kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> Wanted:
+    monkeypatch.setattr("jude.output.consumer._WAIT_SECONDS", 0.05)  # nothing more will come
     return Wanted(kafka_broker.bootstrap_servers, f"output-{next(TOPICS)}")
 
 
