@@ -37,8 +37,7 @@ def change(entity_id: str, position: int, number: float | None) -> EmbeddingChan
 
 
 @pytest.fixture
-def topic(kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> Wanted:
-    monkeypatch.setattr("jude.output.consumer._WAIT_SECONDS", 0.05)  # nothing more will come
+def topic(kafka_broker: KafkaBroker) -> Wanted:
     return Wanted(kafka_broker.bootstrap_servers, f"output-{next(TOPICS)}")
 
 
