@@ -1,5 +1,6 @@
 # `make help` lists what there is. The first target that needs it builds .venv (once); nothing is installed elsewhere.
 #   make PYTHON=/path/to/python3.11 ...   another interpreter      make NO_UV=1 ...   pip, even where uv is present
+#   make demo GRPC=1                      the model in an embedding server beside it (demo-live too)
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON ?=
@@ -9,7 +10,7 @@ SETUP = PYTHON='$(PYTHON)' NO_UV='$(NO_UV)' sh scripts/setup.sh
 INPUTS = requirements/java.txt requirements/jars.txt pyproject.toml scripts/setup.sh scripts/setup_spark.py
 BIN = .venv/bin
 
-.PHONY: help setup demo demo-live train-demo doctor test check lint unit stack-up stack-status stack-down test-live test-chaos test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-soak bench-lanes bench-wire bench-serving protobuf lock clean distclean test-smollm2 bench-encoder
+.PHONY: help setup demo demo-live train-demo doctor test check lint unit stack-up stack-status stack-down test-live test-chaos test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-soak bench-lanes bench-wire bench-serving bench-grpc check-deploy protobuf lock clean distclean test-smollm2 bench-encoder
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -29,10 +30,10 @@ help: ## what there is
 setup: .venv/.ready-run ## build .venv, fetch the Spark jars (everything else does this by itself)
 
 demo-live: .venv/.ready-dev ## the same on PostgreSQL, Debezium, Kafka and Redis, killed in the middle
-	@$(BIN)/python -m deploy.live.demo
+	@$(BIN)/python -m deploy.live.demo $(if $(GRPC),--encoder grpc)
 
 demo: .venv/.ready-run ## real changes in, fresh embeddings out, with a summary and a search; ENCODER=... another model
-	@$(BIN)/jude demo $(if $(ENCODER),--encoder '$(ENCODER)')
+	@$(BIN)/jude demo $(if $(ENCODER),--encoder '$(ENCODER)') $(if $(GRPC),--grpc)
 
 train-demo: .venv/.ready-train ## tune the packaged model on real titles with two processes, measure and show what changed
 	@$(BIN)/python -m scripts.train_demo
@@ -79,7 +80,7 @@ test-smollm2: .venv/.ready-dev ## a real decoder through import and encoder (fet
 bench-savings: .venv/.ready-dev ## how many inferences real change streams need, against the naive count
 	@$(BIN)/python -m benchmarks.savings
 
-bench-encoder: .venv/.ready-dev ## text to vector beside sentence-transformers (about 15 minutes; a quiet machine)
+bench-encoder: .venv/.ready-dev ## text to vector beside sentence-transformers and int8 (about ten minutes; a quiet machine)
 	@$(BIN)/python -m benchmarks.encoder
 
 bench-pipeline: .venv/.ready-dev ## events per second, micro-batch latency, growth
@@ -97,11 +98,19 @@ bench-soak: .venv/.ready-dev ## 500 batches: how files, memory, descriptors and 
 bench-lanes: .venv/.ready-dev ## queries beside bulk work: two lanes, one lane, no bulk (about twenty minutes)
 	@$(BIN)/python -m benchmarks.lanes
 
-bench-serving: .venv/.ready-dev ## our server against vLLM and infinity, which it installs (hours)
+bench-serving: .venv/.ready-dev ## our server against vLLM and infinity, which it installs (about an hour)
 	@$(BIN)/python -m benchmarks.serving --dtype float32 --dtype bfloat16
+
+bench-grpc: .venv/.ready-dev ## a bulk load in Spark over gRPC, against the server's own bulk capacity
+	@$(BIN)/python -m benchmarks.grpc_share
 
 bench-wire: .venv/.ready-dev ## bytes and CPU of a vector on the wire, against repeated float and JSON
 	@$(BIN)/python -m benchmarks.wire
+
+check-deploy: .venv/.ready-dev ## the manifests against Kubernetes' own schemas, the Dockerfile through hadolint
+	@test -x .jude/deploy-tools/bin/hadolint || { $(BIN)/python -m venv .jude/deploy-tools \
+	  && .jude/deploy-tools/bin/python -m pip install -q --no-deps --require-hashes -r requirements/deploy.txt; }
+	@$(BIN)/python -m pytest tests/serving/test_deployment.py
 
 protobuf: .venv/.ready-dev ## rebuild the Python code of the protobuf schemas
 	@$(BIN)/python -m scripts.protobuf

@@ -1,6 +1,7 @@
 """One process of one side of the encoder benchmark: loads its model, says so, and encodes each time it is told to.
 
-Talks JSON lines: {"texts": FILE} on the first line in, then one line out per "go".
+Talks JSON lines: {"texts": FILE, "batch": N, "keep": FILE or null} in, {"cpu_seconds": X} out. The sides import their
+own libraries alone, so that each runs in an environment without those of the others.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Encode = Callable[[Sequence[str]], NDArray[np.float32]]
+Encode = Callable[[Sequence[str], int], NDArray[np.float32]]
+"""Texts, and the batch: rows for the others, tokens for ours."""
 
 
 def main() -> None:
@@ -26,64 +29,87 @@ def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     # What a library prints must not be taken for an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
-    with Path(wanted.texts).open() as file:
-        texts = json.load(file)[wanted.share :: wanted.shares]
-    encode = {"ours": ours, "sentence-transformers": sentence_transformers, "peak": peak}[wanted.side](wanted)
-    encode(texts[:16])
+    encode = SIDES[wanted.side](wanted)
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        print(json.dumps(measured(encode, texts, keep=line.strip())), file=answers, flush=True)
+        asked = json.loads(line)
+        texts = share_of(asked["texts"], wanted.share)
+        print(json.dumps(measured(encode, texts, asked["batch"], asked["keep"])), file=answers, flush=True)
 
 
 def parse() -> argparse.Namespace:
     options = argparse.ArgumentParser()
     options.add_argument("--side", required=True)
     options.add_argument("--folder", required=True)
-    options.add_argument("--texts", required=True)
     options.add_argument("--dtype", required=True)
-    options.add_argument("--batch", type=int, required=True)
     options.add_argument("--threads", type=int, required=True)
-    options.add_argument("--share", type=int, default=0)
-    options.add_argument("--shares", type=int, default=1)
+    options.add_argument("--share", default="0/1", help="which of how many processes this is")
     return options.parse_args()
 
 
-def measured(encode: Encode, texts: Sequence[str], keep: str) -> dict[str, Any]:
-    began, cpu = time.perf_counter(), time.process_time()
-    vectors = encode(texts)
-    spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
-    if keep != "go":
+@lru_cache(maxsize=1)
+def share_of(file: str, share: str) -> list[str]:
+    number, shares = map(int, share.split("/"))
+    texts: list[str] = json.loads(Path(file).read_text())
+    return texts[number::shares]
+
+
+def measured(encode: Encode, texts: Sequence[str], batch: int, keep: str | None) -> dict[str, float]:
+    cpu = time.process_time()
+    vectors = encode(texts, batch)
+    spent = time.process_time() - cpu
+    if keep:
         np.save(keep, vectors)
-    return spent
+    return {"cpu_seconds": spent}
 
 
 def ours(wanted: argparse.Namespace) -> Encode:
     """Rendered text to vector as the driver does it, with the whole input as one window."""
     from jude.encoder import EncoderSpec, open_encoder, open_tokeniser
 
-    spec = EncoderSpec(
-        "folder", path=wanted.folder, compute=wanted.dtype, threads=wanted.threads, batch_tokens=wanted.batch
+    def spec(batch: int) -> EncoderSpec:
+        return EncoderSpec(
+            "folder", path=wanted.folder, compute=wanted.dtype, threads=wanted.threads, batch_tokens=batch
+        )
+
+    tokeniser = open_tokeniser(spec(1))
+    open_encoder(spec(2048))
+    return lambda texts, batch: open_encoder(spec(batch)).encode(
+        [made.token_ids for made in tokeniser.inputs("", texts)]
     )
-    tokeniser, encoder = open_tokeniser(spec), open_encoder(spec)
-    return lambda texts: encoder.encode([made.token_ids for made in tokeniser.inputs("job", texts)])
 
 
 def sentence_transformers(wanted: argparse.Namespace) -> Encode:
     """The peer as its documentation says it; it sorts by length by itself."""
     import torch
-    from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(wanted.threads)
-    model = SentenceTransformer(wanted.folder, device="cpu", model_kwargs={"dtype": getattr(torch, wanted.dtype)})
-
-    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
-        found: Any = model.encode(list(texts), batch_size=wanted.batch, convert_to_tensor=True, show_progress_bar=False)
-        return np.asarray(found.float().numpy(), np.float32)
-
-    return encode
+    return _by_rows(_opened(wanted))
 
 
-def peak(wanted: argparse.Namespace) -> Encode:
+def int8_torch(wanted: argparse.Namespace) -> Encode:
+    """The peer with PyTorch's own dynamic int8: weights once, activations in every product."""
+    import torch
+
+    torch.set_num_threads(wanted.threads)
+    torch.backends.quantized.engine = "x86"
+    model = _opened(wanted)
+    return _by_rows(torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8))
+
+
+def int8_onnx(wanted: argparse.Namespace) -> Encode:
+    """The peer on ONNX Runtime with the dynamic int8 of its documentation; `folder` holds the exported file."""
+    import onnxruntime
+    from sentence_transformers import SentenceTransformer
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = wanted.threads
+    arguments = {"file_name": "onnx/model_qint8_avx512_vnni.onnx", "provider": "CPUExecutionProvider",
+                 "session_options": options}  # fmt: skip
+    return _by_rows(SentenceTransformer(wanted.folder, backend="onnx", device="cpu", model_kwargs=arguments))
+
+
+def gemm(wanted: argparse.Namespace) -> Encode:
     """No model: products of large matrices, as fast as this torch makes them; GFLOP/s as the only number."""
     import torch
 
@@ -91,15 +117,39 @@ def peak(wanted: argparse.Namespace) -> Encode:
     size = 2048
     a, b = (torch.randn(size, size).to(getattr(torch, wanted.dtype)) for _ in "ab")
 
-    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(_: Sequence[str], repeats: int) -> NDArray[np.float32]:
         best = 0.0
-        for _ in range(6):
+        for _ in range(repeats):
             began = time.perf_counter()
             torch.mm(a, b)
             best = max(best, 2 * size**3 / (time.perf_counter() - began) / 1e9)
         return np.array([best], np.float32)
 
     return encode
+
+
+def _opened(wanted: argparse.Namespace) -> Any:  # noqa: ANN401
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(wanted.folder, device="cpu", model_kwargs={"dtype": getattr(torch, wanted.dtype)})
+
+
+def _by_rows(model: Any) -> Encode:  # noqa: ANN401
+    def encode(texts: Sequence[str], batch: int) -> NDArray[np.float32]:
+        found = model.encode(list(texts), batch_size=batch, convert_to_tensor=True, show_progress_bar=False)
+        return np.asarray(found.float().cpu().numpy(), np.float32)
+
+    return encode
+
+
+SIDES: dict[str, Callable[[argparse.Namespace], Encode]] = {
+    "ours": ours,
+    "sentence-transformers": sentence_transformers,
+    "int8-torch": int8_torch,
+    "int8-onnx": int8_onnx,
+    "gemm": gemm,
+}
 
 
 if __name__ == "__main__":

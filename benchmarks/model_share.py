@@ -1,4 +1,8 @@
-"""How much of the model's speed the whole bulk job keeps: MiniLM in the job against the same encoder in a bare loop."""
+"""How much of the model's speed the whole bulk job keeps: MiniLM in the job against the same encoder in a bare loop.
+
+    python -m benchmarks.pipeline model     the model in the job's own process
+    make bench-grpc                         behind a server: the job against the server's bulk capacity
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -26,10 +30,12 @@ from jude.settings import load_settings
 from jude.stream.opening import encoder_spec
 
 MODEL: Final = "all-minilm-l6-v2"
-_OVERRIDES: Final = {"encoder.kind": MODEL, "encoder.width": "null"}
+_OVERRIDES: Final[Mapping[str, str]] = {"encoder.kind": MODEL, "encoder.width": "null"}
 
 
-def throughput_share(shared: Path, *, texts: int = 4_000, repeats: int = 2) -> dict[str, float]:
+def throughput_share(
+    shared: Path, *, texts: int = 4_000, repeats: int = 2, overrides: Mapping[str, str] = _OVERRIDES
+) -> dict[str, float]:
     """Job, bare loop, job, bare loop, ...: medians of texts per second, without Spark's start and loading the model."""
     records = one_change_per_text(base_records(shared), texts)
     job_rates, bare_rates = [], []
@@ -37,7 +43,7 @@ def throughput_share(shared: Path, *, texts: int = 4_000, repeats: int = 2) -> d
         with tempfile.TemporaryDirectory(prefix="jude-model-") as name:
             folder = Path(name)
             write(records, folder / "changes")
-            result = spawn(folder, _OVERRIDES, len(records))
+            result = spawn(folder, overrides, len(records))
             job_rates.append(result["inferences"] / result["stream_seconds"])
             say(
                 f"  job:  {result['inferences']} texts, {result['tokens']:,} tokens in "
@@ -46,7 +52,7 @@ def throughput_share(shared: Path, *, texts: int = 4_000, repeats: int = 2) -> d
                 f"opening tables and model {result['open_seconds']:.1f} s"
             )
             say(profile(result))
-            bare = _spawn_bare(folder)
+            bare = _spawn_bare(folder, overrides)
         bare_rates.append(bare["texts"] / bare["seconds"])
         say(f"  bare: {bare['texts']} texts, {bare['tokens']:,} tokens in {bare['seconds']:.1f} s = "
             f"{bare_rates[-1]:.1f} texts/s; {load()}")  # fmt: skip
@@ -69,18 +75,18 @@ def write(records: Sequence[Record], folder: Path) -> None:
     (folder / "00000.jsonl").write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
 
 
-def _spawn_bare(folder: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.model_share", str(folder)]
+def _spawn_bare(folder: Path, overrides: Mapping[str, str]) -> dict[str, Any]:
+    sets = [f"{key}={value}" for key, value in overrides.items()]
+    command = [sys.executable, "-m", "benchmarks.model_share", str(folder), *sets]
     answer = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE).stdout
     return dict(orjson.loads(answer.splitlines()[-1]))
 
 
-def bare_loop(folder: Path) -> dict[str, Any]:
+def bare_loop(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Encode the distinct inputs of the changes under `folder`, by nothing but the encoder."""
     from jude.changes.decode import decode
     from jude.stream.opening import now
 
-    overrides = [f"{key}={value}" for key, value in _OVERRIDES.items()]
     settings = load_settings(CONF, overrides)
     shipped = {name: e for name, e in entities().items() if name in ("job", "member", "resume")}
     spec: EncoderSpec = encoder_spec(settings.encoder, type(entities())(shipped.values()))
@@ -97,4 +103,4 @@ def bare_loop(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(orjson.dumps(bare_loop(Path(sys.argv[1]))).decode())
+    print(orjson.dumps(bare_loop(Path(sys.argv[1]), sys.argv[2:])).decode())

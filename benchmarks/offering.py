@@ -11,13 +11,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
 LATE_LIMIT_SECONDS = 0.02
+_REFUSED_PAUSE_SECONDS = 0.05  # in the closed loop: asking again at once would only be load on the generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ class Body:
 
 Send = Callable[[Body, float], Awaitable[str]]
 """Sends one body within so many seconds and gives the status code."""
+Connect = Callable[[], AbstractAsyncContextManager[Send]]
+"""Opens connections of the running event loop."""
+Draw = Callable[[], Body]
+"""Makes the next request."""
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -69,6 +74,38 @@ async def _outcome(send: Send, body: Body, at: float, start: float, deadline_sec
     left = deadline_seconds - (time.perf_counter() - start - at)
     code = await send(body, max(0.0, left))
     return Outcome(at, time.perf_counter() - start - at, code, body)
+
+
+async def closed_loop(connect: Connect, draw: Draw, seconds: float, callers: int = 32) -> float:
+    """Tokens per second of so many callers, each asking again at once; a sixth of the time before it counts."""
+    tokens = 0
+    begin = time.perf_counter() + seconds / 6
+    end = begin + seconds
+
+    async def caller(send: Send) -> None:
+        nonlocal tokens
+        while time.perf_counter() < end:
+            body = draw()
+            if await send(body, 60.0) != "OK":
+                await asyncio.sleep(_REFUSED_PAUSE_SECONDS)
+            elif begin <= time.perf_counter() < end:
+                tokens += body.tokens
+
+    async with connect() as send:
+        await asyncio.gather(*(caller(send) for _ in range(callers)))
+    return tokens / seconds
+
+
+async def open_loop(
+    connect: Connect, draw: Draw, per_second: float, seconds: float, seed: int, deadline_seconds: float = 2.0
+) -> dict[str, Any]:
+    """Poisson arrivals at a rate, and what became of them."""
+    warm_up = seconds / 6
+    times = poisson([Body("text", "", b"", 0)], per_second, warm_up + seconds, seed)
+    plan = [(at, draw()) for at, _ in times]
+    async with connect() as send:
+        outcomes, late = await offer(send, plan, deadline_seconds)
+    return {**summed_up(outcomes, "text", warm_up, seconds), "generator_late_ms": round(1000 * late, 1)}
 
 
 @asynccontextmanager

@@ -85,6 +85,21 @@ def processor() -> Processor:
     )
 
 
+def cpu_seconds(root: int) -> float:
+    """Processor time of one process and of all that it started."""
+    return sum(map(_ticks, (root, *_descendants(root)))) / os.sysconf("SC_CLK_TCK")
+
+
+def busy_seconds() -> float:
+    """Processor time of everything on this machine since it started; 0 where the system does not say."""
+    try:
+        first = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()
+    except OSError:
+        return 0.0
+    user, nice, system, _, _, irq, soft = map(int, first[1:8])
+    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
+
+
 def disk_bytes(folder: Path) -> int:
     """Bytes of all files under a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -47,22 +47,27 @@ def make_folder(folder: Path, seed: int = 7) -> Path:
     """Write the model; the same seed gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights(seed), folder / "model.safetensors", metadata={"format": "pt"})
-    _tokeniser().save(str(folder / "tokenizer.json"))
+    return write_layout(folder, _CONFIG, MAX_TOKENS)
+
+
+def write_layout(folder: Path, config: dict[str, Any], max_tokens: int) -> Path:
+    """Write everything but the weights: a decoder with last pooling, and a tokeniser with one token per word."""
+    _tokeniser(config["vocab_size"]).save(str(folder / "tokenizer.json"))
     files: dict[str, Any] = {
-        "config.json": _CONFIG,
+        "config.json": config,
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": EOS, "pad_token": EOS, "unk_token": "<unk>",
-            "model_max_length": MAX_TOKENS, "padding_side": "left",
+            "model_max_length": max_tokens, "padding_side": "left",
         },
         "modules.json": [
             {"idx": n, "name": str(n), "path": "" if n == 0 else f"{n}_{name}",
              "type": f"sentence_transformers.models.{name}"}
             for n, name in enumerate(_MODULES)
         ],
-        "sentence_bert_config.json": {"max_seq_length": MAX_TOKENS, "do_lower_case": False},
+        "sentence_bert_config.json": {"max_seq_length": max_tokens, "do_lower_case": False},
         "1_Pooling/config.json": {
-            "word_embedding_dimension": WIDTH, "pooling_mode_lasttoken": True, "pooling_mode_mean_tokens": False,
-            "pooling_mode_cls_token": False,
+            "word_embedding_dimension": config["hidden_size"], "pooling_mode_lasttoken": True,
+            "pooling_mode_mean_tokens": False, "pooling_mode_cls_token": False,
         },
     }  # fmt: skip
     for name, content in files.items():
@@ -106,8 +111,8 @@ def words(count: int, start: int) -> str:
     return " ".join(f"w{2 + (start * 7919 + n * 104_729) % (VOCABULARY - 2)}" for n in range(count))
 
 
-def _tokeniser() -> Tokenizer:
-    vocabulary = {EOS: 0, "<unk>": 1, **{f"w{n}": n for n in range(2, VOCABULARY)}}
+def _tokeniser(size: int) -> Tokenizer:
+    vocabulary = {EOS: 0, "<unk>": 1, **{f"w{n}": n for n in range(2, size)}}
     tokeniser = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokeniser.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokeniser.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=[(EOS, 0)])

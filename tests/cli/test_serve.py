@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from typer.testing import CliRunner
 
 from jude.cli.app import app
@@ -40,8 +41,20 @@ def test_without_a_server_the_way_out_is_told() -> None:
     assert "Start one: jude serve" in result.output
 
 
-def test_a_server_that_cannot_start_says_why_in_a_sentence() -> None:
-    result = CliRunner().invoke(app, ["serve", "--conf", TEST_CONF, "--model", "grpc"])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--model", "grpc"], "a model of its own"),
+        (["--model", "no/such/folder"], "no/such/folder"),
+        (["--set", "encoder.threads=4096"], "threads that fight for a core"),
+        (["--set", "encoder.kind=all-minilm-l6-v2", "--set", "encoder.width=null", "--set", "encoder.device=cuda"],
+         "no NVIDIA GPU"),
+    ],
+)  # fmt: skip
+def test_a_server_that_cannot_start_says_why_in_a_sentence(arguments: list[str], says: str) -> None:
+    ports = ["--port", "0", "--set", "serving.metrics_port=null"]
+
+    result = CliRunner().invoke(app, ["serve", "--conf", TEST_CONF, *ports, *arguments])
 
     assert result.exit_code == 1
-    assert "a model of its own" in result.output
+    assert says in " ".join(result.output.split())

@@ -106,3 +106,12 @@ def test_two_lanes_make_what_one_makes(folders: dict[str, Path]) -> None:
     one = LocalEncoder("v", made_of(spec(folders["llama"])), threads=1, batch_tokens=256)
     two = LocalEncoder("v", made_of(spec(folders["llama"])), threads=2, batch_tokens=256)
     assert cosines(two.encode(many), one.encode(many)).min() >= 0.999999
+    assert two.side_by_side == 2
+    assert cosines(two.encode_on_one_core(many), one.encode(many)).min() >= 0.999999
+
+
+def test_only_padded_families_report_padding(folders: Any) -> None:
+    for family, pads in (("bert", False), ("mpnet", True)):
+        encoder: Any = open_encoder(spec(folders[family]))
+        encoder.encode(inputs())
+        assert (encoder.padding_share > 0) is pads

@@ -6,7 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from benchmarks.gpu import SHAPES, embed, parity  # noqa: E402
+from benchmarks.gpu import embed, parity  # noqa: E402
+from benchmarks.gpu_models import SHAPES  # noqa: E402
+from benchmarks.gpu_serving import serve  # noqa: E402
 
 
 @pytest.mark.gpu
@@ -21,3 +23,10 @@ def test_packed_flash_attention_in_bfloat16_stays_near_float32(shape: str) -> No
 def test_the_measures_run_on_a_cpu_in_the_smallest_shape() -> None:
     assert parity(SHAPES["tiny"], "cpu")["cos_min"] >= 0.999
     assert embed(SHAPES["tiny"], "cpu")["tokens_per_second"] > 0
+
+
+def test_the_measures_behind_a_server_run_on_a_cpu_in_the_smallest_shape() -> None:
+    found = serve(SHAPES["tiny"], "cpu")
+
+    assert found["capacity_tokens_per_second"] > 0
+    assert found["query_ms_p50"] > 0

@@ -59,6 +59,8 @@ def test_an_mlflow_model_makes_the_same_vectors_and_comes_back_the_same_version(
     np.testing.assert_allclose(np.array(loaded.predict(TEXTS)), ours(folder), atol=1e-6)
     import_model(tmp_path / "mlflow", tmp_path / "back")
     np.testing.assert_allclose(ours(tmp_path / "back"), ours(folder), atol=1e-6)
+    there, back = (open_tokeniser(EncoderSpec("folder", path=str(place))) for place in (folder, tmp_path / "back"))
+    assert back.model_version == there.model_version
 
 
 def test_the_commands_say_what_they_made(tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from jude.encoder import EncoderSpec, RetryPolicy, encode_inputs, open_encoder
+from jude.cli.serve import specs_of
+from jude.encoder import EncoderSpec, RetryPolicy, encode_inputs, open_encoder, pinned
+from tests.serving.running import running
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -50,6 +53,18 @@ def test_other_columns_are_kept(spark: SparkSession) -> None:
     expected = open_encoder(HASHING).encode([[1, 2], [3]])
     found = {row.input_hash: np.frombuffer(row.vector, "<f4").tolist() for row in encoded.collect()}
     assert found == {"h1": expected[0].tolist(), "h2": expected[1].tolist()}
+
+
+def test_workers_may_ask_a_server(spark: SparkSession) -> None:
+    from jude.encoder.udf import encode_in_executors
+
+    inputs = [tuple(range(1, 2 + n % 37)) for n in range(200)]
+    with running() as up:
+        local = specs_of(up.settings)["current"]
+        spec = pinned(replace(local, kind="grpc", server=up.address))
+        found = encode_in_executors(spark, spec)(inputs)
+
+    np.testing.assert_array_equal(found, open_encoder(local).encode(inputs))
 
 
 def test_the_model_gives_the_same_in_a_worker_which_loads_it_once(spark: SparkSession) -> None:

@@ -1,4 +1,5 @@
-"""deploy/serving: what the manifests promise each other. No cluster ran them here; `kubectl kustomize` renders them."""
+"""deploy/serving: what the manifests promise each other. No cluster ran them here; `kubectl kustomize` renders
+them, `make check-deploy` checks them against the schemas of Kubernetes."""
 
 from __future__ import annotations
 
@@ -75,14 +76,43 @@ def test_the_autoscaler_reads_a_metric_that_the_server_has() -> None:
     assert manifest("autoscaler")["spec"]["metrics"][0]["pods"]["metric"]["name"] in names
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_overlays_render(overlay: str) -> None:
+def rendered(overlay: str) -> str:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed here, which renders the manifests")
-    made = subprocess.run(
-        ["kubectl", "kustomize", str(DEPLOY / "overlays" / overlay)], check=True, capture_output=True, text=True
+    command = ["kubectl", "kustomize", str(DEPLOY / "overlays" / overlay)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name, path=f"{PROJECT}/.jude/deploy-tools/bin")
+    if found is None:
+        pytest.skip(f"{name} is not installed here: make check-deploy")
+    return found
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_overlays_fit_the_schemas_of_kubernetes(overlay: str) -> None:
+    validate = [tool("kubernetes-validate"), "--strict", "-k", "1.33.0", "-"]
+    manifests = rendered(overlay)
+    checked = subprocess.run(validate, input=manifests, check=False, capture_output=True, text=True)
+    wrong = manifests.replace("terminationGracePeriodSeconds: ", "terminationGraceSeconds: ")
+    refused = subprocess.run(validate, input=wrong, check=False, capture_output=True, text=True)
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert (wrong != manifests, refused.returncode != 0) == (True, True)
+
+
+def test_the_dockerfile_passes_hadolint() -> None:
+    checked = subprocess.run(
+        [tool("hadolint"), str(DEPLOY / "Dockerfile")], check=False, capture_output=True, text=True
     )
-    found = {document["kind"]: document for document in yaml.safe_load_all(made.stdout)}
+
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_overlays_render(overlay: str) -> None:
+    found = {document["kind"]: document for document in yaml.safe_load_all(rendered(overlay))}
 
     assert set(found) == {
         "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "Service",

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,11 +97,19 @@ def test_a_version_is_found_by_alias_by_name_and_by_default() -> None:
 def test_a_full_pass_corrects_the_measured_speed_and_a_small_one_does_not() -> None:
     loaded = replace(model(), pass_tokens=1000, tokens_per_second=10_000.0)
 
-    loaded.learn_speed(100, 0.1)
+    loaded.learn_speed(100, 0.1, on_one_core=False)
     assert loaded.tokens_per_second == 10_000.0
-    loaded.learn_speed(1000, 1.0)
+    loaded.learn_speed(1000, 1.0, on_one_core=False)
     assert loaded.tokens_per_second == pytest.approx(8200.0)
     assert loaded.pass_tokens == 820  # still 100 ms
+
+
+def test_a_pass_on_one_of_two_cores_has_half_of_the_tokens() -> None:
+    loaded = replace(model(), encoder=SimpleNamespace(side_by_side=2), tokens_per_second=10_000.0)
+
+    loaded.learn_speed(1000, 0.2, on_one_core=True)  # both cores together: 10,000 tokens a second
+    assert loaded.tokens_per_second == pytest.approx(10_000.0)
+    assert loaded.pass_tokens == 500
 
 
 def test_a_damaged_model_stops_the_start_with_a_sentence(tmp_path: Path) -> None:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import grpc
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from jude.encoder import EncoderSpec
 from jude.serving.client import Embeddings, Wanted
 from jude.serving.lanes import Lane
+from jude.serving.models import LoadedModel, open_model
 from jude.serving.refusal import Code, RefusedError
+from jude.serving.server import _cores
 from jude.serving.v1 import embedding_pb2 as pb
 from jude.serving.wire_status import DETAILS_KEY, PUSHBACK_KEY
-from tests.serving.running import Running, running, watched
+from tests.serving.running import Running, Watched, running, watched
 
 # At warm-up 1,000 tokens a second, so a pass of 100 ms takes 100 tokens, and a queue of 0.2 s 200.
 SLOW = 0.001
@@ -111,6 +116,22 @@ def test_what_cannot_be_done_before_its_deadline_is_refused_and_not_computed() -
         assert up.encoder.computed == []
 
 
+def test_a_deadline_that_has_passed_on_arrival_is_told_and_nothing_is_computed() -> None:
+    class TooLate:
+        def time_remaining(self) -> float:
+            return -0.001
+
+    request = pb.EmbedRequest(input=pb.EmbedInput(text="Nurse"), options=pb.EmbedOptions(entity_type="job"))
+    with running(opener=watched()) as up:
+        up.encoder.computed.clear()
+
+        with pytest.raises(RefusedError) as refused:
+            up.do(up.server._service.embed(request, TooLate()))
+
+        assert refused.value.code is Code.DEADLINE_EXCEEDED
+        assert up.encoder.computed == []
+
+
 def test_cancelled_work_is_never_computed() -> None:
     with running(opener=watched()) as up:
         held = Held(up)
@@ -184,6 +205,41 @@ def test_a_stream_is_read_no_further_than_its_window() -> None:
         assert held.queued(Lane.BULK) == 3
         held.let_go()
         assert len(answers.result()) == 10
+
+
+class TwoCores(Watched):
+    """Runs passes side by side, as a model on two cores does; the first two of them wait for each other."""
+
+    side_by_side = 2
+    most = now = passes = 0
+    meet = threading.Barrier(2)
+
+    def encode_on_one_core(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        self.passes, self.now = self.passes + 1, self.now + 1
+        self.most = max(self.most, self.now)
+        if self.passes <= 2:
+            self.meet.wait(10)
+        vectors = self.encode(token_ids)
+        self.now -= 1
+        return vectors
+
+
+@pytest.mark.skipif(_cores() < 2, reason="one core has one worker")
+def test_a_model_on_two_cores_computes_two_passes_at_once_unless_one_has_all_cores() -> None:
+    def opener(spec: EncoderSpec) -> LoadedModel:
+        model = open_model(spec)
+        model.encoder = TwoCores(model.encoder, seconds_per_token=SLOW)  # so that every text is a pass of its own
+        return model
+
+    with running(opener=opener) as up:
+        held = Held(up)
+        asked = [held.ask([number + 1] * 60) for number in range(4)]
+        until(lambda: held.queued(Lane.ONLINE) == 240)
+        assert up.encoder.passes == 0  # the first query was alone and has all cores
+
+        held.let_go()
+        assert all(future.result().errors == [None] for future in asked)
+        assert up.encoder.most == 2
 
 
 def test_a_flood_of_bulk_work_does_not_keep_a_query_waiting() -> None:

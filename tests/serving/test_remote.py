@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -19,10 +13,12 @@ from jude.cli.serve import specs_of
 from jude.encoder import EncoderSpec, manifest_of, open_encoder, open_tokeniser, pinned
 from jude.encoder.remote import RemoteEncoder
 from jude.encoder.spec import spec_of
-from jude.errors import TerminalEncoderError, TerminalSettingsError, TransientEncoderError
+from jude.errors import TerminalEncoderError, TerminalEnvironmentError, TerminalSettingsError, TransientEncoderError
+from jude.serving.child import serving
 from jude.serving.client import EmbeddingClient, ServerAddress, Wanted
 from tests.serving.running import PROJECT, Running, running, settings_with, watched
 
+CONF = PROJECT / "conf/test.yml"
 TEXTS = [f"text number {n} about nursing" for n in range(300)]
 
 
@@ -97,33 +93,12 @@ def test_settings_that_contradict_the_server_are_told(up: Running) -> None:
         manifest_of(remote(up, server_model="ghost"))
 
 
-@contextmanager
-def served(port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A server process of its own, as `jude serve` starts it."""
-    command = [sys.executable, "-m", "jude.cli", "serve", "--conf", str(PROJECT / "conf/test.yml")]
-    process = subprocess.Popen(
-        [*command, "--port", str(port), "--set", "serving.metrics_port=null"],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(PROJECT / "src")},
-    )  # fmt: skip
-    try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if found := re.match(r"Serving .*:(\d+)\.", line):
-                threading.Thread(target=process.stderr.read, daemon=True).start()
-                yield process, int(found[1])
-                return
-        raise AssertionError("the server ended before it served")
-    finally:
-        process.kill()
-        process.wait()
-
-
 def test_a_batch_ends_right_after_a_killed_server_is_back() -> None:
     spec = specs_of(settings_with())["current"]
     ids = [made.token_ids for made in open_tokeniser(spec).inputs("job", TEXTS)]
     expected = open_encoder(spec).encode(ids)
-    with served() as (process, port):
-        address = ServerAddress(f"127.0.0.1:{port}")
+    with serving(CONF) as server:
+        address, process = ServerAddress(server.target), server.process
         encoder = RemoteEncoder(replace(spec, kind="grpc", server=address, server_seconds=60.0))
         np.testing.assert_array_equal(encoder.encode(ids), expected)
         process.send_signal(signal.SIGKILL)
@@ -133,7 +108,7 @@ def test_a_batch_ends_right_after_a_killed_server_is_back() -> None:
         batch.start()
         batch.join(0.5)
         assert batch.is_alive()  # it waits for the server instead of failing the batch
-        with served(port):
+        with serving(CONF, port=int(server.target.rpartition(":")[2])):
             batch.join(30)
 
     np.testing.assert_array_equal(answers[0], expected)
@@ -141,11 +116,16 @@ def test_a_batch_ends_right_after_a_killed_server_is_back() -> None:
 
 def test_a_server_that_stays_away_is_a_transient_error_and_sigterm_ends_with_0() -> None:
     spec = specs_of(settings_with())["current"]
-    with served() as (process, port):
-        address = ServerAddress(f"localhost:{port}")
+    with serving(CONF) as server:
+        address, process = ServerAddress(server.target), server.process
         encoder = RemoteEncoder(replace(spec, kind="grpc", server=address, server_seconds=1.0))
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
 
         with pytest.raises(TransientEncoderError, match="did not answer"):
             encoder.encode([[1]])
+
+
+def test_a_server_that_cannot_start_says_why_to_the_program_that_needs_it() -> None:
+    with pytest.raises(TerminalEnvironmentError, match="cores"), serving(CONF, ["encoder.threads=4096"]):
+        pass

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from jude.cli.serve import specs_of
+from jude.encoder.opening import models_loaded
 from jude.encoder.version import InputHasher
 from jude.errors import TerminalSettingsError
 from jude.serving.client import EmbeddingClient, Wanted
@@ -70,6 +73,26 @@ def test_a_reload_that_changes_nothing_loads_nothing_and_a_wrong_one_keeps_what_
             up.do(up.server.reload(specs_of(settings_with("encoder.threads=4096"))))
 
         assert up.server.shelf.find("") is before
+
+
+def test_a_model_that_is_no_longer_served_leaves_the_memory() -> None:
+    with running() as up:
+        old = weakref.ref(up.encoder)
+
+        up.do(up.server.reload(specs_of(settings_with("encoder.revision=b"))))
+        gc.collect()
+
+        assert old() is None
+
+
+def test_a_model_of_a_reload_that_failed_leaves_the_memory() -> None:
+    with running() as up:
+        before = models_loaded()
+
+        with pytest.raises(TerminalSettingsError, match="cores"):
+            up.do(up.server.reload(specs_of(settings_with("serving.also={b: {revision: c}, d: {threads: 4096}}"))))
+
+        assert models_loaded() == before
 
 
 @pytest.mark.parametrize(

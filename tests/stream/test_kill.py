@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,14 @@ KILLS = int(os.environ.get("JUDE_TEST_KILLS", "3"))  # each costs a start of Spa
 GIVE_UP_SECONDS = 300
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     overrides = {
         "stream.checkpoint": folder / "checkpoint",
         "tables.root": folder / "tables",
         "online.path": folder / "online.sqlite",
         "source.max_offsets_per_trigger": 150,
         "log.level": "WARNING",
+        **(more or {}),
     }
     sets = [argument for key, value in overrides.items() for argument in ("--set", f"{key}={value}")]
     command = [sys.executable, "jobs/embed_stream.py", "--conf", "conf/test.yml", "--available-now", *sets]

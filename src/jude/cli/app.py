@@ -48,14 +48,21 @@ def demo_command(
     folder: Annotated[Path, typer.Option("--folder", help="Where tables and online store go.")] = Path(".jude/demo"),
     keep: Annotated[bool, typer.Option("--keep", help="Keep an older demo: the new one goes beside it.")] = False,
     encoder: Annotated[str | None, typer.Option("--encoder", help="Another model, as eval has it.")] = None,
+    grpc: Annotated[bool, typer.Option("--grpc", help="The model runs in an embedding server beside it.")] = False,
 ) -> None:
     """Stream real changes through the real model, and sum up what happened (under four minutes)."""
     from jude.cli.choosing import with_model
     from jude.cli.demo import run_demo
     from jude.cli.options import PROJECT, find_conf
 
-    given = with_model(encoder, conf, overrides)
-    run_demo(find_conf(conf), given, data or PROJECT / "data/sample", folder, keep=keep)
+    given, chosen, changes = with_model(encoder, conf, overrides), find_conf(conf), data or PROJECT / "data/sample"
+    if not grpc:
+        run_demo(chosen, given, changes, folder, keep=keep)
+        return
+    from jude.serving.child import serving
+
+    with serving(chosen, given) as server:
+        run_demo(chosen, [*given, *server.overrides()], changes, folder, keep=keep)
 
 
 @app.command("doctor")

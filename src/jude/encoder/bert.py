@@ -50,6 +50,8 @@ class _Layer:
 class PackedBert:
     """The encoder stack of a BERT folder, without its pooler; for inference."""
 
+    pads: Final = False
+
     def __init__(self, config: dict[str, Any], weights: Weights) -> None:
         """Raises TerminalEnvironmentError when the weights are not those of the config."""
         self._heads = int(config["num_attention_heads"])

@@ -66,6 +66,8 @@ class _Layer:
 class PackedDecoder:
     """The inner model of a decoder folder, without its language-model head; for inference."""
 
+    pads: Final = False
+
     def __init__(self, config: dict[str, Any], weights: Weights, max_tokens: int, *, causal: bool) -> None:
         """Raises TerminalEnvironmentError when the weights are not those of the config."""
         self._causal = causal

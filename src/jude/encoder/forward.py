@@ -24,6 +24,11 @@ class Forward(Protocol):
     """Token ids of texts laid end to end in, their last hidden states out."""
 
     @property
+    def pads(self) -> bool:
+        """Whether shorter texts of a batch are padded to its longest."""
+        ...
+
+    @property
     def vocabulary(self) -> int: ...
 
     @property
@@ -73,12 +78,13 @@ class _ByTransformers:
     """Every other family; the states of all tokens are computed."""
 
     def __init__(self, made_of: MadeOf, dtype: torch.dtype, device: str) -> None:
-        from jude.encoder.transformer import open_transformer
+        from jude.encoder.transformer import PACKED, open_transformer
 
         causal = made_of.mask == "causal"
         self._opened = open_transformer(
             made_of.model.folder, dtype=dtype, device=device, causal=causal, adapter=made_of.adapter
         )
+        self.pads = self._opened.family not in PACKED
         self.vocabulary = int(made_of.model.config["vocab_size"])
         self.most_tokens = made_of.model.trained_max_tokens
 

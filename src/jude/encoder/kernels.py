@@ -150,12 +150,14 @@ def _attend_on_cuda(q_THE: Tensor, k_THE: Tensor, v_THE: Tensor, lengths: Sequen
 @lru_cache(maxsize=4)
 def _onednn_packs(dtype: torch.dtype) -> bool:
     """Whether this build of torch has the ops that its compiler uses on CPUs, and they work for this type."""
+    ones = torch.ones(2, 16, dtype=dtype)
     try:
         weight = torch.ops.mkldnn._reorder_linear_weight(torch.ones(16, 16, dtype=dtype), 16)
-        made = torch.ops.mkldnn._linear_pointwise(torch.ones(2, 16, dtype=dtype), weight, None, "none", [], "")
+        plain = torch.ops.mkldnn._linear_pointwise(ones, weight, None, "none", [], "")
+        added = torch.ops.mkldnn._linear_pointwise.binary(ones, plain, weight, None, "add")
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
-    return bool((made == 16).all())
+    return bool((added == 32).all())
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,6 @@ from typing import TypeVar
 import torch
 
 _T = TypeVar("_T")
-_FEWEST_TOKENS = 256  # a smaller pass costs nearly as much: its calls outweigh its arithmetic
 
 
 class Lanes:
@@ -23,13 +22,13 @@ class Lanes:
         self.count = torch.get_num_threads() if threads is None else threads
         self._pool = self._start() if self.count > 1 else None
 
-    def budget(self, tokens: int, batch_tokens: int) -> int:
-        """Give the tokens of one pass so that no lane stands idle, as far as that is worth it."""
-        return max(1, min(batch_tokens, max(_FEWEST_TOKENS, -(-tokens // self.count))))
+    def on_one_core(self, work: Callable[[], _T]) -> _T:
+        """Do one thing in one of the threads; as many callers as there are threads may do so at a time."""
+        return work() if self._pool is None else self._pool.submit(work).result()
 
-    def run(self, work: Callable[[_T], None], parts: Sequence[_T]) -> None:
-        """Do all parts, in any order; the first error is raised."""
-        if self._pool is None or len(parts) < 2:
+    def run(self, work: Callable[[_T], None], parts: Sequence[_T], lanes: int) -> None:
+        """Do all parts, in any order, on so many lanes (all, or 1: this thread); the first error is raised."""
+        if self._pool is None or lanes == 1 or len(parts) < 2:
             _do(map(work, parts))
         else:
             _do(self._pool.map(work, parts))

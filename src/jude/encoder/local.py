@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from jude.encoder.batches import token_batches
+from jude.encoder.batches import even_batches, padding_share, token_batches
 from jude.encoder.made_of import MadeOf
 from jude.encoder.spec import DEFAULT_BATCH_TOKENS
 from jude.errors import TerminalEnvironmentError
@@ -48,23 +48,43 @@ class LocalEncoder:
         self._batch_tokens = batch_tokens
         self._forward = open_forward(made_of, device)
         self._lanes = Lanes(threads if device == "cpu" else 1)
+        self.padding_share = 0.0  # of the last call: the tokens that were computed for nothing
+
+    @property
+    def side_by_side(self) -> int:
+        """How many calls of `encode_on_one_core` make more vectors than one call at a time of `encode`."""
+        return self._lanes.count
 
     def encode(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Encode inputs to a float32 array [len(token_ids), width], in order.
 
         An input that the model cannot read (no token, too many, an unknown id) gets a row of NaN.
         """
+        return self._filled(token_ids, self._lanes.count)
+
+    def encode_on_one_core(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Encode as `encode` does, and leave the other cores to other calls."""
+        return self._lanes.on_one_core(lambda: self._filled(token_ids, 1))
+
+    def _filled(self, token_ids: Sequence[Sequence[int]], lanes: int) -> NDArray[np.float32]:
         vectors = np.full((len(token_ids), self.width), np.nan, np.float32)
         readable = np.array([row for row, ids in enumerate(token_ids) if self._can_read(ids)], np.int64)
         lengths = [len(token_ids[row]) for row in readable]
-        batches = token_batches(lengths, self._lanes.budget(sum(lengths), self._batch_tokens))
 
         def encode_batch(batch: NDArray[np.int64]) -> None:
             rows = readable[batch]
             vectors[rows] = self._encode([token_ids[row] for row in rows])
 
-        self._lanes.run(encode_batch, batches[::-1])  # long texts first: the last lane to end has little left
+        # Long texts first: the last lane to end has little left.
+        self._lanes.run(encode_batch, self._batches(lengths, lanes)[::-1], lanes)
         return vectors
+
+    def _batches(self, lengths: Sequence[int], lanes: int) -> list[NDArray[np.int64]]:
+        if not self._forward.pads:
+            return even_batches(lengths, self._batch_tokens, lanes)
+        batches = token_batches(lengths, self._batch_tokens)
+        self.padding_share = padding_share(lengths, batches)
+        return batches
 
     def _can_read(self, ids: Sequence[int]) -> bool:
         return 0 < len(ids) <= self._forward.most_tokens and min(ids) >= 0 and max(ids) < self._forward.vocabulary

@@ -20,6 +20,7 @@ FOLDER = "folder"
 KINDS = (MINILM, HASHING, FOLDER, GRPC)
 
 _opening = Lock()  # two threads must not load one model twice
+_encoders: dict[str, Encoder] = {}  # of this process; a Spark worker keeps its model between batches
 
 
 def open_tokeniser(spec: EncoderSpec) -> Tokeniser:
@@ -37,7 +38,16 @@ def open_encoder(spec: EncoderSpec) -> Encoder:
     Raises TerminalSettingsError, TerminalEnvironmentError (a package is missing: which, and how to get it).
     """
     with _opening:
-        return _encoder(spec.as_json())
+        line = spec.as_json()
+        if line not in _encoders:
+            _encoders[line] = _made_encoder(spec)
+        return _encoders[line]
+
+
+def forget_encoder(spec: EncoderSpec) -> None:
+    """Hold the model of a spec no longer: its memory is free once nobody else holds it. A later open loads it again."""
+    with _opening:
+        _encoders.pop(spec.as_json(), None)
 
 
 def pinned(spec: EncoderSpec) -> EncoderSpec:
@@ -50,8 +60,8 @@ def pinned(spec: EncoderSpec) -> EncoderSpec:
 
 
 def models_loaded() -> int:
-    """How many encoders this process has loaded; a Spark worker should never load more than one per spec."""
-    return _encoder.cache_info().misses
+    """How many encoders this process holds; a Spark worker should never hold more than one per spec."""
+    return len(_encoders)
 
 
 def manifest_of(spec: EncoderSpec) -> Manifest:
@@ -125,9 +135,7 @@ def _tokeniser(line: str) -> Tokeniser:
     return LocalTokeniser(version, made_of(spec).model.tokeniser, manifest.max_tokens, spec.prompts)
 
 
-@lru_cache(maxsize=4)
-def _encoder(line: str) -> Encoder:
-    spec = spec_of(line)
+def _made_encoder(spec: EncoderSpec) -> Encoder:
     if spec.kind == GRPC:
         from jude.encoder.remote import RemoteEncoder
 

@@ -52,16 +52,18 @@ class Health:
             was = works
 
     async def check(self) -> bool:
-        """Embed the known text with every model, and say what came of it."""
-        works = self._engine.runs and all([await self._gives_its_vector(m) for m, _ in self._shelf.versions()])
+        """Embed the known text with every model on every worker's thread, and say what came of it."""
+        pairs = [(model, worker) for model, _ in self._shelf.versions() for worker in range(self._engine.width)]
+        works = self._engine.runs and all([await self._gives_its_vector(*pair) for pair in pairs])
         if not self._draining:
             await self.say(serving=works)
         return works
 
-    async def _gives_its_vector(self, model: LoadedModel) -> bool:
+    async def _gives_its_vector(self, model: LoadedModel, worker: int) -> bool:
         try:
+            ids = list(model.canary_ids[:1])
             found = await asyncio.wait_for(
-                self._engine.aside(model.encoder.encode, list(model.canary_ids[:1])), _TIMEOUT_SECONDS
+                self._engine.aside(model.encoder.encode, ids, worker=worker), _TIMEOUT_SECONDS
             )
             return lowest_cosine(found, model.canary_vectors[:1]) >= _LEAST_COSINE
         except Exception as error:

@@ -63,6 +63,17 @@ class LoadedModel:
     def width(self) -> int:
         return self.encoder.width
 
+    @property
+    def side_by_side(self) -> int:
+        """How many passes run at once: one per core on a CPU; encoders that do not say so do one at a time."""
+        return int(getattr(self.encoder, "side_by_side", 1))
+
+    def encode(self, token_ids: Sequence[Sequence[int]], *, on_one_core: bool) -> NDArray[np.float32]:
+        """Compute one pass: on one core beside others, or as fast as this machine can."""
+        if on_one_core and self.side_by_side > 1:
+            return self.encoder.encode_on_one_core(token_ids)  # type: ignore[attr-defined, no-any-return]
+        return self.encoder.encode(token_ids)
+
     def prompted(self, entity_type: str, texts: Sequence[str]) -> list[ModelInput]:
         """Tokenise texts behind the prompt of their entity type. Raises TerminalSettingsError for an unknown one."""
         return self.tokeniser.inputs(entity_type, texts)
@@ -76,11 +87,17 @@ class LoadedModel:
         file = getattr(self.tokeniser, "file", None)
         return file.read_bytes() if isinstance(file, Path) else b""
 
-    def learn_speed(self, tokens: int, seconds: float) -> None:
+    def learn_speed(self, tokens: int, seconds: float, *, on_one_core: bool) -> None:
         """Let a full pass correct the measured speed: the machine may have less time for us than at warm-up."""
         if tokens * 2 >= self.pass_tokens and seconds > 0:
-            self.tokens_per_second = _SLOW_DOWN * self.tokens_per_second + (1 - _SLOW_DOWN) * tokens / seconds
-            self.pass_tokens = _tokens_of(self.pass_seconds, self.tokens_per_second)
+            measured = tokens / seconds * (self.side_by_side if on_one_core else 1)
+            self.learnt(_SLOW_DOWN * self.tokens_per_second + (1 - _SLOW_DOWN) * measured)
+
+    def learnt(self, tokens_per_second: float) -> None:
+        """Take a speed of the whole machine; the budget of a pass follows, which has one core where several run."""
+        self.tokens_per_second = tokens_per_second
+        budget = int(self.pass_seconds * tokens_per_second / self.side_by_side)
+        self.pass_tokens = min(_LARGEST_PASS_TOKENS, max(_SMALLEST_PASS_TOKENS, budget))
 
 
 def open_model(spec: EncoderSpec) -> LoadedModel:
@@ -123,11 +140,7 @@ def warm_up(model: LoadedModel, pass_seconds: float, clock: Clock = time.perf_co
             break
         tokens *= 2
     model.pass_seconds = pass_seconds
-    model.pass_tokens = _tokens_of(pass_seconds, model.tokens_per_second)
-
-
-def _tokens_of(seconds: float, tokens_per_second: float) -> int:
-    return min(_LARGEST_PASS_TOKENS, max(_SMALLEST_PASS_TOKENS, int(seconds * tokens_per_second)))
+    model.learnt(model.tokens_per_second)
 
 
 def checked_canaries(model: LoadedModel) -> NDArray[np.float32]:

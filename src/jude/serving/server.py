@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from jude.encoder import EncoderSpec
+from jude.encoder.opening import forget_encoder
 from jude.errors import TerminalEnvironmentError, TerminalSettingsError
 from jude.observe.logs import log_event
 from jude.serving.admission import Gates
@@ -45,7 +46,7 @@ class Server:
         self.metrics = Metrics()
         self.shelf = Shelf({})
         rules = LaneRules(settings.lanes, settings.ageing_seconds, settings.bulk_share)
-        self.engine = Engine(rules, self.metrics)
+        self.engine = Engine(rules, self.metrics, workers=_cores())
         self.health = Health(self.shelf, self.engine, self.metrics)
         self.port = self.health_port = self.metrics_port = 0
         self._tokenisers = ThreadPoolExecutor(settings.tokenise_threads, "jude-tokeniser")
@@ -69,13 +70,22 @@ class Server:
         log_event(_LOG, logging.INFO, "serving")
 
     async def reload(self, specs: Specs) -> None:
-        """Load what is new, then swap all aliases at once; requests under way keep the model they began with."""
+        """Load what is new, then swap all aliases at once; requests under way keep the model they began with.
+
+        The memory of a model that is no longer served is free when the last of them has ended.
+        """
         loaded = {model.spec.as_json(): model for model, _ in self.shelf.versions()}
-        for spec in specs.values():
-            if spec.as_json() not in loaded:
-                loaded[spec.as_json()] = await self._load(spec)
-        models = {alias: loaded[spec.as_json()] for alias, spec in specs.items()}
-        self.shelf.swap(models)
+        try:
+            for spec in specs.values():
+                if spec.as_json() not in loaded:
+                    loaded[spec.as_json()] = await self._load(spec)
+            models = {alias: loaded[spec.as_json()] for alias, spec in specs.items()}
+            self.shelf.swap(models)
+            self.engine.width = min(model.side_by_side for model in models.values())
+        finally:
+            served = {model for model, _ in self.shelf.versions()}
+            for model in set(loaded.values()) - served:
+                forget_encoder(model.spec)
         self.metrics.serves((model.model_version, alias) for alias, model in models.items())
 
     async def drain(self) -> None:
@@ -91,7 +101,7 @@ class Server:
         log_event(_LOG, logging.INFO, "stopped")
 
     async def _load(self, spec: EncoderSpec) -> LoadedModel:
-        """Load beside the running work; warm up between its passes."""
+        """Load beside the running work; warm up between the passes of the first worker."""
         _require_cores(spec)
         start = time.perf_counter()
         model = await asyncio.get_running_loop().run_in_executor(self._tokenisers, self._opener, spec)
@@ -162,10 +172,14 @@ def _bound(key: str, server: Any, host: str, port: int, credentials: Any | None)
         ) from error
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _require_cores(spec: EncoderSpec) -> None:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if spec.threads is not None and spec.threads > cores:
+    if spec.threads is not None and spec.threads > _cores():
         raise TerminalSettingsError(
-            f"encoder.threads is {spec.threads}, but there are {cores} cores: threads that fight for a core made "
+            f"encoder.threads is {spec.threads}, but there are {_cores()} cores: threads that fight for a core made "
             "models 30 times slower. Set it to null or less."
         )
