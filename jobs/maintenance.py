@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from jude.errors import JudeError
+from jude.jobs import exit_code
 from jude.settings import load_settings
 from jude.stream.arguments import parse_job_args
 from jude.stream.maintaining import run_maintenance
@@ -17,12 +17,7 @@ from jude.stream.maintaining import run_maintenance
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one pass."""
     arguments = parse_job_args(argv, __doc__ or "")
-    try:
-        run_maintenance(load_settings(arguments.conf, arguments.overrides))
-    except JudeError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        return 1
-    return 0
+    return exit_code(lambda: run_maintenance(load_settings(arguments.conf, arguments.overrides)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 SOURCE = PROJECT / "src"
 
-PLAIN = ("entities", "text", "settings", "planning", "online", "output", "observe", "errors", "environment", "release")
+PLAIN = (
+    "entities", "text", "settings", "planning", "online", "output", "observe", "errors", "environment", "release",
+    "jobs",
+)  # fmt: skip
 SPARK = ("changes", "stream", "tables", "labels", "backfill", "spark")
 TORCH = ("encoder", "training", "evaluation", "ranking", "serving")
 # Runs an encoder inside Spark: a Spark module, although it stands in the torch world's room.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ pytest.importorskip("transformers")
 
 from jude.encoder.transformer import PACKED, open_transformer  # noqa: E402
 from jude.errors import TerminalEnvironmentError  # noqa: E402
-from tests.encoder.tiny import DECODERS, EOS, FAMILIES, build, inputs  # noqa: E402
+from tests.encoder.tiny import DECODERS, FAMILIES, build, inputs  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +37,12 @@ def test_no_text_sees_another(folders: dict[str, Path], family: str) -> None:
     torch.testing.assert_close(states, expected, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("packs", [True, False])
 @pytest.mark.parametrize("family", ["qwen3", "gemma"])
-def test_a_bidirectional_decoder_reads_all_of_a_text_and_no_other(folders: dict[str, Path], family: str) -> None:
-    opened = open_transformer(folders[family], causal=False)
+def test_a_bidirectional_decoder_reads_all_of_a_text_and_no_other(
+    folders: dict[str, Path], family: str, packs: bool
+) -> None:
+    opened = replace(open_transformer(folders[family], causal=False), packs=packs)
     lengths = torch.tensor([len(ids) for ids in inputs()])
     with torch.no_grad():
         states = opened.states(torch.tensor(list(chain(*inputs()))), lengths)
@@ -50,7 +54,7 @@ def test_a_bidirectional_decoder_reads_all_of_a_text_and_no_other(folders: dict[
 def test_the_facts_of_an_open_model(folders: dict[str, Path]) -> None:
     assert set(DECODERS) == PACKED
     opened = open_transformer(folders["qwen3"], dtype=torch.bfloat16)
-    assert (opened.family, opened.eos_id, opened.causal) == ("qwen3", EOS, True)
+    assert (opened.family, opened.causal, opened.packs) == ("qwen3", True, True)
     assert {p.dtype for p in opened.model.parameters()} == {torch.bfloat16}
     assert not open_transformer(folders["bert"]).causal
 

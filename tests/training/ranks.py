@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
-import traceback
 from pathlib import Path
 
 import torch
@@ -15,7 +13,9 @@ from torch import Tensor, nn
 from jude.training.engines import Optimiser, ZeroEngine
 from jude.training.gather import gather_rows
 from jude.training.step import Step
-from tests.training.tiny import EVERY_TERM, random_data, step_of, tiny_towers, whole_batch
+from tests.training.forking import fork_ranks
+from tests.training.killed import killed_and_resumed
+from tests.training.tiny import EVERY_TERM, cut, random_data, step_of, tiny_towers, whole_batch
 
 UPDATES = 3
 RANKS = 4
@@ -29,7 +29,7 @@ def updated(kind: str, group: dist.ProcessGroup | None, chunk_tokens: int) -> di
         optimiser = Optimiser()
         groups = optimiser.groups([p for p in towers.parameters() if p.requires_grad], objective.trained())
         model = nn.ModuleDict({"towers": towers, "objective": objective})
-        step = Step(towers, objective, ZeroEngine(model, groups, optimiser), data, chunk_tokens, group)
+        step = Step(towers, objective, ZeroEngine(model, groups, optimiser), data, cut(chunk_tokens), group)
     updates = [step(whole_batch(data), rate=0.01) for _ in range(UPDATES)]
     weights = [p.detach().flatten() for p in [*towers.parameters(), *objective.trained()] if p.requires_grad]
     return {
@@ -63,7 +63,6 @@ def gathered(group: dist.ProcessGroup) -> dict[str, Tensor]:
 
 
 def be_rank(rank: int, out: Path) -> None:
-    os.environ["RANK"] = os.environ["LOCAL_RANK"] = str(rank)
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     everyone, two = dist.group.WORLD, dist.new_group([0, 1])
@@ -85,20 +84,9 @@ def main(out: Path) -> None:
     import peft  # noqa: F401
     import transformers.models.bert.modeling_bert  # noqa: F401
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(probe.getsockname()[1]), WORLD_SIZE=str(RANKS))
-    children = []
-    for rank in range(RANKS):
-        if (child := os.fork()) == 0:
-            try:
-                be_rank(rank, out)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        children.append(child)
-    sys.exit(max(os.waitpid(child, 0)[1] for child in children) > 0)
+    ended = fork_ranks(RANKS, lambda rank: be_rank(rank, out))
+    assert [status for status, _ in ended] == [0] * RANKS
+    killed_and_resumed(out)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -29,11 +30,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def gradients(loss: LossSettings, chunk_tokens: int, dropout: float = 0.0) -> tuple[dict[str, float], torch.Tensor]:
+def gradients(loss: LossSettings, chunk_tokens: int, kept_tokens: int = 0) -> tuple[dict[str, float], torch.Tensor]:
     """Value of each term and the gradient of all trained parameters, end to end."""
-    data, towers = random_data(), tiny_towers(dropout)
-    step, objective = step_of(towers, data, loss, chunk_tokens)
-    torch.manual_seed(3)
+    data, towers = random_data(), tiny_towers()
+    step, objective = step_of(towers, data, loss, chunk_tokens, kept_tokens)
     cached, terms, _ = step.encode(whole_batch(data))
     step._push(cached, torch.stack(list(terms.values())).sum())
     trained = [p for p in towers.parameters() if p.requires_grad] + objective.trained()
@@ -41,10 +41,10 @@ def gradients(loss: LossSettings, chunk_tokens: int, dropout: float = 0.0) -> tu
 
 
 @pytest.mark.parametrize("term", TERMS)
-@pytest.mark.parametrize("chunk_tokens", [40, 120])
-def test_many_chunks_give_the_gradient_of_one(term: str, chunk_tokens: int) -> None:
+@pytest.mark.parametrize(("chunk_tokens", "kept_tokens"), [(40, 0), (120, 0), (40, 130)])
+def test_many_chunks_give_the_gradient_of_one(term: str, chunk_tokens: int, kept_tokens: int) -> None:
     whole, whole_grad = gradients(ONE_TERM[term], 100_000)
-    parts, parts_grad = gradients(ONE_TERM[term], chunk_tokens)
+    parts, parts_grad = gradients(ONE_TERM[term], chunk_tokens, kept_tokens)
     assert whole_grad.norm() > 0
     assert parts == pytest.approx(whole, rel=1e-5)
     torch.testing.assert_close(parts_grad, whole_grad, rtol=1e-5, atol=1e-5 * float(whole_grad.abs().max()))
@@ -84,14 +84,36 @@ def test_checkpointing_changes_memory_only(checkpointing: str) -> None:
     torch.testing.assert_close(grads[0], grads[1], **CLOSE)
 
 
-def test_packed_is_padded_is_alone() -> None:
-    data, towers = random_data(), tiny_towers()
+@pytest.mark.parametrize("roles", ["qkv", "all"])
+def test_packed_with_merged_adapters_is_the_padded_model_with_peft_s_own(roles: Literal["qkv", "all"]) -> None:
+    """Vectors and gradients; the same again with every text alone."""
+    data = random_data()
     ids = [data.token_ids(n) for n in range(12)]
-    packed = towers(ids)
-    towers._packs = False
-    torch.testing.assert_close(packed, towers(ids), rtol=1e-5, atol=1e-5)
-    towers._packs = True
-    torch.testing.assert_close(packed, torch.cat([towers([one]) for one in ids]), rtol=1e-5, atol=1e-5)
+
+    def found(how: str) -> tuple[torch.Tensor, torch.Tensor]:
+        towers = tiny_towers(roles=roles)
+        if how == "padded":
+            towers._packed = None
+        vectors = torch.cat([towers([one]) for one in ids]) if how == "alone" else towers(ids)
+        vectors.pow(3).sum().backward()
+        grads = [p.grad.flatten() for p in towers.parameters() if p.grad is not None]
+        assert len(grads) == 2 * 2 * {"qkv": 3, "all": 6}[roles]
+        return vectors.detach(), torch.cat(grads)
+
+    vectors, grad = found("packed")
+    for how in ("padded", "alone"):
+        other_vectors, other_grad = found(how)
+        torch.testing.assert_close(vectors, other_vectors, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(grad, other_grad, rtol=1e-4, atol=1e-5 * float(grad.abs().max()))
+
+
+def test_dropout_of_adapters_is_peft_s_own() -> None:
+    """Merged adapters have no place for it: then the layers run as they are, and evaluation is as without dropout."""
+    data = random_data()
+    ids = [data.token_ids(n) for n in range(6)]
+    towers = tiny_towers(dropout=0.5)
+    assert not torch.equal(towers(ids), towers(ids))
+    torch.testing.assert_close(towers.eval()(ids), tiny_towers()(ids), rtol=1e-5, atol=1e-5)
 
 
 def test_every_adapter_moves_and_nothing_else() -> None:

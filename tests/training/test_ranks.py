@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from jude.errors import TerminalTrainingError
+from jude.training.trainer import Trainer
+from tests.training.killed import UPDATES, settings_in
 from tests.training.ranks import RANKS, updated
 from tests.training.test_exactness import gradients
 from tests.training.tiny import EVERY_TERM
@@ -19,11 +25,16 @@ PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("ranks")
     command = [sys.executable, "-m", "tests.training.ranks", str(out)]
     ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=280, check=False)
     assert ran.returncode == 0, ran.stderr[-3000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def found(out: Path) -> list[dict[str, Any]]:
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
 
 
@@ -53,3 +64,22 @@ def test_updated_weights_are_those_of_one_rank(found: list[dict[str, Any]], engi
         assert held["norms"] == pytest.approx(alone["norms"], rel=1e-5)
         # Adam divides by the root of the second moment: where that is tiny, rounding shows. 1% of one update's length.
         torch.testing.assert_close(held["weights"], weights, rtol=1e-5, atol=1e-4)
+
+
+def test_a_rank_killed_ends_the_run_within_a_minute_and_it_resumes_as_if_nothing_had_been(out: Path) -> None:
+    facts = json.loads((out / "killed.json").read_text())
+    assert facts["killed"] == -signal.SIGKILL
+    assert facts["survivor"] == 1
+    assert facts["newest"] == "step-00000004"
+    assert facts["seconds"] < 60
+    whole, parts = (load_file(out / name / "adapter" / "adapter_model.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    logs = [(out / name / "log.jsonl").read_text().splitlines() for name in ("whole", "parts")]
+    losses = [[json.loads(line)["loss"] for line in log if '"loss"' in line] for log in logs]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == UPDATES
+
+
+def test_a_run_of_two_ranks_is_not_resumed_by_one(out: Path) -> None:
+    with pytest.raises(TerminalTrainingError, match=r"'zero', it is 'plain'\n  ranks: it was 2, it is 1"):
+        Trainer(settings_in(out), out / "whole").run()

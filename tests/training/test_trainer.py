@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -19,10 +19,10 @@ from jude.encoder import EncoderSpec, open_encoder, open_tokeniser
 from jude.encoder.packaged import MINILM, find_model
 from jude.errors import TerminalSettingsError, TerminalTrainingError, TransientTrainingError
 from jude.training.inference import encode_ids
+from jude.training.launch import train_rank
 from jude.training.reading import load_training
 from jude.training.trainer import Trainer
-
-WORDS = ("nurse", "teacher", "welder", "baker", "lawyer", "pilot", "farmer", "actor")
+from tests.training.sentences import WORDS, sentences
 
 
 @pytest.fixture(autouse=True)
@@ -35,16 +35,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Path:
-    pairs = pa.table(
-        {
-            "query_text": [f"senior {word}" for word in WORDS],
-            "query_type": ["member"] * len(WORDS),
-            "document_text": [f"we look for a {word}" for word in WORDS],
-            "document_type": ["job"] * len(WORDS),
-            "label": pa.array([1.0] * len(WORDS), pa.float32()),
-        }
-    )
-    pq.write_table(pairs, tmp_path / "pairs.parquet")
+    pq.write_table(sentences(), tmp_path / "pairs.parquet")
     file = tmp_path / "conf" / "training" / "run.yml"
     file.parent.mkdir(parents=True)
     settings: dict[str, Any] = {
@@ -117,6 +108,7 @@ def test_updates_that_are_never_finite_stop_the_run(conf: Path, tmp_path: Path) 
         ("phases.0.warmup=6", "must be below updates"),
         ("batch.pairs=1", "batch.pairs"),
         ("phases.0.loss.nce=0", "every weight is 0"),
+        ("phases.0.loss.vp.tau=1.5", "less than or equal to 1"),
         ("phases.3.lr=1", "no such place"),
     ],
 )
@@ -136,3 +128,14 @@ def test_what_cannot_be_trained_is_told_before_the_first_update(conf: Path, tmp_
 def test_a_gpu_that_is_absent_is_refused(conf: Path, tmp_path: Path) -> None:
     with pytest.raises(TerminalTrainingError, match="this machine has none"):
         Trainer(load_training(conf, ["model.device=cuda"]), tmp_path / "run")
+
+
+def test_a_port_that_another_program_has_is_named(conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": "0", "WORLD_SIZE": "1"}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(TransientTrainingError, match=f"could not meet at 127.0.0.1:{port}"):
+            train_rank(str(conf), [], str(tmp_path / "run"), "zero")

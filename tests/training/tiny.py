@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pyarrow as pa
 import torch
@@ -11,7 +13,7 @@ from jude.training.data import Batch, BatchMaker, TokenisedPairs, tokenise
 from jude.training.data.pairs import checked
 from jude.training.engines import Optimiser, PlainEngine
 from jude.training.objective import Objective
-from jude.training.settings import LoraSettings, LossSettings, ModelSettings, VPSettings
+from jude.training.settings import BatchSettings, LoraSettings, LossSettings, ModelSettings, VPSettings
 from jude.training.step import Step
 from jude.training.towers import Towers
 
@@ -66,9 +68,9 @@ def tiny_bert(seed: int = 0) -> torch.nn.Module:
     return BertModel(config, add_pooling_layer=False).requires_grad_(False)
 
 
-def tiny_towers(dropout: float = 0.0, checkpointing: str = "none") -> Towers:
+def tiny_towers(dropout: float = 0.0, checkpointing: str = "none", roles: Literal["qkv", "all"] = "qkv") -> Towers:
     model = ModelSettings(checkpointing=checkpointing)  # type: ignore[arg-type]
-    towers = Towers(tiny_bert(), model, LoraSettings(rank=4, alpha=8, dropout=dropout))
+    towers = Towers(tiny_bert(), model, LoraSettings(rank=4, alpha=8, dropout=dropout, roles=roles))
     torch.manual_seed(1)
     for name, parameter in towers.named_parameters():
         if "lora_B" in name:  # they start at zero, which would hide half of every gradient
@@ -76,13 +78,19 @@ def tiny_towers(dropout: float = 0.0, checkpointing: str = "none") -> Towers:
     return towers
 
 
-def step_of(towers: Towers, data: TokenisedPairs, loss: LossSettings, chunk_tokens: int) -> tuple[Step, Objective]:
+def step_of(
+    towers: Towers, data: TokenisedPairs, loss: LossSettings, chunk_tokens: int, kept_tokens: int = 0
+) -> tuple[Step, Objective]:
     torch.manual_seed(2)
     objective = Objective(loss, data, WIDTH)
     optimiser = Optimiser()
     decayed = [p for p in towers.parameters() if p.requires_grad]
     engine = PlainEngine(optimiser.groups(decayed, objective.trained()), optimiser)
-    return Step(towers, objective, engine, data, chunk_tokens), objective
+    return Step(towers, objective, engine, data, cut(chunk_tokens, kept_tokens)), objective
+
+
+def cut(chunk_tokens: int, kept_tokens: int = 0) -> BatchSettings:
+    return BatchSettings(chunk_tokens=chunk_tokens, kept_tokens=kept_tokens)
 
 
 def whole_batch(data: TokenisedPairs) -> Batch:

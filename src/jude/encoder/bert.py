@@ -1,21 +1,22 @@
 """BERT's forward pass over texts laid end to end: no padding, so no text waits for, or leaks into, another.
 
 Also MiniLM, E5 and BGE, which are BERTs, and XLM-R and RoBERTa, which count positions otherwise. Plain torch and a
-safetensors file: importing transformers takes seconds of CPU per process, this none.
+safetensors file: importing transformers takes seconds of CPU per process, this none. Training runs the same passes
+over products that have gradients (`jude.training.packed_bert`).
 """
 
 # T tokens of all texts together, B texts, D width, H heads, E width of a head, V vocabulary, L positions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from jude.encoder.kernels import Dense, LayerNorm, attend, attend_once
+from jude.encoder.kernels import Dense, LayerNorm, Product, attend, attend_once
 from jude.encoder.pooling import places
 from jude.encoder.weights import Weights
 
@@ -29,16 +30,19 @@ def reads(config: dict[str, Any]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
-    query_key_value: Dense  # one product instead of three
-    attended: Dense
+class Layer:
+    """Attention and feed-forward of one layer."""
+
+    heads: int
+    query_key_value: Product  # one product instead of three
+    attended: Product
     attended_norm: LayerNorm
-    wide: Dense
-    narrow: Dense
+    wide: Product
+    narrow: Product
     narrow_norm: LayerNorm
 
-    def __call__(self, x_TD: Tensor, lengths: Sequence[int], heads: int, only_B: Tensor | None) -> Tensor:
-        q_THE, k_THE, v_THE = self.query_key_value(x_TD).view(len(x_TD), 3, heads, -1).unbind(1)
+    def __call__(self, x_TD: Tensor, lengths: Sequence[int], only_B: Tensor | None = None) -> Tensor:
+        q_THE, k_THE, v_THE = self.query_key_value(x_TD).view(len(x_TD), 3, self.heads, -1).unbind(1)
         if only_B is None:
             mixed_TD = attend(q_THE, k_THE, v_THE, lengths, causal=False)
         else:
@@ -47,40 +51,55 @@ class _Layer:
         return self.narrow_norm(self.narrow.plus(self.wide(x_TD), x_TD))
 
 
+@dataclass(frozen=True, slots=True)
 class PackedBert:
-    """The encoder stack of a BERT folder, without its pooler; for inference."""
+    """The encoder stack of a BERT, without its pooler."""
 
-    pads: Final = False
-
-    def __init__(self, config: dict[str, Any], weights: Weights) -> None:
-        """Raises TerminalEnvironmentError when the weights are not those of the config."""
-        self._heads = int(config["num_attention_heads"])
-        eps = float(config["layer_norm_eps"])
-        self._words_VD = weights.get("embeddings.word_embeddings.weight")
-        # Every token of a single text has type 0, so that its embedding belongs to the position's.
-        types = weights.get("embeddings.token_type_embeddings.weight")
-        first = 0 if config["model_type"] == "bert" else int(config["pad_token_id"]) + 1
-        self._places_LD = weights.get("embeddings.position_embeddings.weight")[first:] + types[0]
-        self._norm = _norm(weights, "embeddings.LayerNorm", eps)
-        self._layers = [_layer(weights, f"encoder.layer.{n}.", eps) for n in range(config["num_hidden_layers"])]
-        self.vocabulary = len(self._words_VD)
-        self.most_tokens = len(self._places_LD)
+    embed: Callable[[Tensor, Tensor], Tensor]  # ids [T] and places [T] -> [T, D]
+    layers: Sequence[Callable[[Tensor, Sequence[int], Tensor | None], Tensor]]
+    vocabulary: int
+    most_tokens: int
+    pads: bool = False
 
     def __call__(self, ids_T: Tensor, lengths: Sequence[int], only_B: Tensor | None = None) -> Tensor:
         """Give the last hidden states [T, D], or [B, D] of the tokens `only_B`, one of each text.
 
         Texts of equal length are fastest as neighbours.
         """
-        places_T = places(torch.tensor(lengths, device=ids_T.device))
-        x_TD = self._norm(self._words_VD[ids_T] + self._places_LD[places_T])
-        for layer in self._layers[:-1]:
-            x_TD = layer(x_TD, lengths, self._heads, None)
-        return self._layers[-1](x_TD, lengths, self._heads, only_B)
+        x_TD = self.embed(ids_T, places(torch.tensor(lengths, device=ids_T.device)))
+        for layer in self.layers[:-1]:
+            x_TD = layer(x_TD, lengths, None)
+        return self.layers[-1](x_TD, lengths, only_B)
 
 
-def _layer(weights: Weights, prefix: str, eps: float) -> _Layer:
+def open_bert(config: dict[str, Any], weights: Weights) -> PackedBert:
+    """Lay a folder's weights out for inference.
+
+    Raises TerminalEnvironmentError when the weights are not those of the config.
+    """
+    eps = float(config["layer_norm_eps"])
+    words_VD = weights.get("embeddings.word_embeddings.weight")
+    # Every token of a single text has type 0, so that its embedding belongs to the position's.
+    types = weights.get("embeddings.token_type_embeddings.weight")
+    places_LD = weights.get("embeddings.position_embeddings.weight")[first_place(config) :] + types[0]
+    norm = _norm(weights, "embeddings.LayerNorm", eps)
+    return PackedBert(
+        embed=lambda ids_T, places_T: norm(words_VD[ids_T] + places_LD[places_T]),
+        layers=[_layer(config, weights, f"encoder.layer.{n}.", eps) for n in range(config["num_hidden_layers"])],
+        vocabulary=len(words_VD),
+        most_tokens=len(places_LD),
+    )
+
+
+def first_place(config: dict[str, Any]) -> int:
+    """Give the row of the position table where texts begin: RoBERTa's kin count from behind the padding's id."""
+    return 0 if config["model_type"] == "bert" else int(config["pad_token_id"]) + 1
+
+
+def _layer(config: dict[str, Any], weights: Weights, prefix: str, eps: float) -> Layer:
     attention = [f"{prefix}attention.self.{part}" for part in ("query", "key", "value")]
-    return _Layer(
+    return Layer(
+        heads=int(config["num_attention_heads"]),
         query_key_value=Dense(*weights.together(*attention)),
         attended=Dense(*weights.together(f"{prefix}attention.output.dense")),
         attended_norm=_norm(weights, f"{prefix}attention.output.LayerNorm", eps),

@@ -45,7 +45,7 @@ def open_forward(made_of: MadeOf, device: str) -> Forward:
     model = made_of.model
     dtype = _compute_type(made_of.compute, device)
     if bert.reads(model.config) and made_of.mask == "bidirectional":
-        return bert.PackedBert(model.config, _weights(made_of, dtype, device))
+        return bert.open_bert(model.config, _weights(made_of, dtype, device))
     if model.family in decoder.FAMILIES and decoder.reads(model.config, made_of.max_tokens):
         causal = made_of.mask == "causal"
         return decoder.PackedDecoder(model.config, _weights(made_of, dtype, device), made_of.max_tokens, causal=causal)
@@ -78,13 +78,13 @@ class _ByTransformers:
     """Every other family; the states of all tokens are computed."""
 
     def __init__(self, made_of: MadeOf, dtype: torch.dtype, device: str) -> None:
-        from jude.encoder.transformer import PACKED, open_transformer
+        from jude.encoder.transformer import open_transformer
 
         causal = made_of.mask == "causal"
         self._opened = open_transformer(
             made_of.model.folder, dtype=dtype, device=device, causal=causal, adapter=made_of.adapter
         )
-        self.pads = self._opened.family not in PACKED
+        self.pads = not self._opened.packs
         self.vocabulary = int(made_of.model.config["vocab_size"])
         self.most_tokens = made_of.model.trained_max_tokens
 

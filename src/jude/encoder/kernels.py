@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,16 @@ Run = tuple[int, int]
 """Neighbouring texts of equal length: how many, how long."""
 
 _TYPICAL_TOKENS = 1024  # of a forward pass: oneDNN chooses the layout of the weights by it
+
+
+class Product(Protocol):
+    """`x W^T + b`, an activation included: `Dense` for inference, others where adapters are trained."""
+
+    def __call__(self, x_TD: Tensor) -> Tensor: ...
+
+    def plus(self, x_TD: Tensor, residual_TF: Tensor) -> Tensor:
+        """`x W^T + b + residual`."""
+        ...
 
 
 class Dense:

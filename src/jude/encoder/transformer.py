@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from jude.encoder.pooling import places
-from jude.encoder.tokenising import eos_id
 from jude.errors import TerminalEnvironmentError
 
 PACKED: Final = frozenset({"gemma", "llama", "mistral", "qwen2", "qwen3"})
@@ -28,19 +26,30 @@ BERT leaks: without a mask it attends to everything."""
 
 @dataclass(frozen=True, slots=True)
 class OpenTransformer:
-    """The inner model (no language-model head), its tokeniser, and the id that ends every input."""
+    """The inner model (no language-model head), and how its texts are kept apart."""
 
     model: nn.Module
-    tokeniser: Tokenizer
-    eos_id: int | None
     family: str  # config.model_type
     causal: bool
+    packs: bool  # texts end to end in one row; else padded to the longest
     pad_id: int  # RoBERTa and MPNet count positions from what is not this id
+
+    @classmethod
+    def of(cls, model: nn.Module, *, causal: bool | None = None, packs: bool = True) -> OpenTransformer:
+        """Read the facts off the model's config. causal: None leaves the family's own mask."""
+        config: Any = model.config
+        family = str(config.model_type)
+        return cls(
+            model=model,
+            family=family,
+            causal=family in PACKED if causal is None else causal,
+            packs=packs and family in PACKED,
+            pad_id=getattr(config, "pad_token_id", None) or 0,
+        )
 
     def states(self, ids_T: Tensor, lengths_B: Tensor) -> Tensor:
         """Give the last hidden states [T, D] of texts laid end to end; texts do not see each other."""
-        forward = _packed if self.family in PACKED else _padded
-        return forward(self, ids_T, lengths_B)
+        return _packed(self, ids_T, lengths_B) if self.packs else _padded(self, ids_T, lengths_B)
 
 
 def open_transformer(
@@ -61,16 +70,7 @@ def open_transformer(
     Raises TerminalEnvironmentError.
     """
     model = open_model(folder, dtype=dtype, adapter=adapter, merge=merge, attention=attention, gguf_file=gguf_file)
-    config: Any = model.config
-    family = str(config.model_type)
-    return OpenTransformer(
-        model=model.to(device=device, dtype=dtype).eval(),
-        tokeniser=Tokenizer.from_file(str(folder / "tokenizer.json")),
-        eos_id=eos_id(folder / "tokenizer.json"),
-        family=family,
-        causal=family in PACKED if causal is None else causal,
-        pad_id=getattr(config, "pad_token_id", None) or 0,
-    )
+    return OpenTransformer.of(model.to(device=device, dtype=dtype).eval(), causal=causal)
 
 
 def open_model(
@@ -131,5 +131,8 @@ def _padded(opened: OpenTransformer, ids_T: Tensor, lengths_B: Tensor) -> Tensor
     texts = torch.tensor_split(ids_T, lengths_B.cumsum(0)[:-1].cpu())
     ids_BL = pad_sequence(list(texts), batch_first=True, padding_value=opened.pad_id)
     real_BL = torch.arange(ids_BL.shape[1], device=ids_T.device)[None, :] < lengths_B[:, None]
-    made = opened.model(input_ids=ids_BL, attention_mask=real_BL.long())
+    mask = real_BL.long()
+    if opened.family in PACKED and not opened.causal:
+        mask = real_BL[:, None, None, :].expand(-1, 1, real_BL.shape[1], -1)  # every token reads all of its text
+    made = opened.model(input_ids=ids_BL, attention_mask=mask)
     return cast("Tensor", made.last_hidden_state[real_BL])

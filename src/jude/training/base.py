@@ -13,6 +13,7 @@ from jude.encoder.packaged import MINILM, find_model
 from jude.encoder.tokenising import LocalTokeniser, library_version
 from jude.encoder.version import file_sha256
 from jude.errors import TerminalTrainingError
+from jude.training.liger import apply_liger
 from jude.training.settings import ModelSettings
 
 
@@ -65,7 +66,10 @@ def open_model(base: Base, model: ModelSettings, device: torch.device) -> nn.Mod
             setattr(config, rate, 0.0)  # frozen weights need none; the adapters have their own
     loaded = AutoModel.from_pretrained(base.folder, config=config, dtype=_dtype(model, device))
     inner: nn.Module = loaded.encoder if config.is_encoder_decoder else loaded
-    return inner.requires_grad_(False).to(device)
+    inner = inner.requires_grad_(False).to(device)
+    if model.liger:
+        apply_liger(inner, device)
+    return inner
 
 
 def chosen_device(model: ModelSettings, rank: int = 0) -> torch.device:

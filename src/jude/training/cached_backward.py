@@ -2,7 +2,8 @@
 
 GradCache (Gao et al., arXiv:2101.06983): encode in chunks without a graph, take the loss's gradient at the vectors,
 then encode each chunk again and push its part of that gradient into the weights. Accumulation of losses would not do:
-each chunk would see its own negatives only. With one chunk this is the plain backward pass, and costs the same.
+each chunk would see its own negatives only. Chunks whose states fit into memory keep them and are encoded once: with
+all of them kept this is the plain backward pass, and costs the same.
 """
 
 # U distinct inputs of the batch, D width
@@ -27,19 +28,19 @@ Backward = Callable[[Tensor], None]
 class CachedBackward:
     """One update in two passes. `vectors_UD` is what the loss is computed from; then `push` its gradient."""
 
-    def __init__(self, encode: Encode, chunks: Sequence[Rows]) -> None:
-        """Encode all chunks. The last keeps its graph, so that it is not encoded twice."""
+    def __init__(self, encode: Encode, chunks: Sequence[Rows], kept: int = 1) -> None:
+        """Encode all chunks. The last `kept` keep their graphs, so that they are not encoded twice."""
         self._encode = encode
         self._chunks = list(chunks)
         self._states: list[list[Tensor]] = []
-        parts = []
+        self._parts_CD: list[Tensor] = []
         for number, rows in enumerate(self._chunks):
             self._states.append(_random_states())
-            with torch.set_grad_enabled(number == len(self._chunks) - 1):
-                parts.append(encode(rows))
-        self._last_UD = parts[-1]
+            with torch.set_grad_enabled(number >= len(self._chunks) - max(1, kept)):
+                self._parts_CD.append(encode(rows))
         order = torch.from_numpy(np.argsort(np.concatenate(self._chunks), kind="stable"))
-        self.vectors_UD = torch.cat([part.detach() for part in parts])[order.to(parts[-1].device)].requires_grad_()
+        vectors = torch.cat([part.detach() for part in self._parts_CD])
+        self.vectors_UD = vectors[order.to(vectors.device)].requires_grad_()
 
     def push(self, grad_UD: Tensor, backward: Backward, extra: Tensor | None = None) -> None:
         """Bring the gradient at the vectors to the weights, chunk by chunk; `extra` is added to the last surrogate."""
@@ -52,11 +53,12 @@ class CachedBackward:
             backward(surrogate)
 
     def _with_graph(self) -> Iterator[tuple[int, Tensor]]:
-        yield len(self._chunks) - 1, self._last_UD
-        del self._last_UD
-        for number, rows in enumerate(self._chunks[:-1]):
-            with _same_randomness(self._states[number]):
-                vectors_CD = self._encode(rows)
+        """Kept chunks first, each freed when the next is asked for; a chunk without a graph is encoded again."""
+        for number in reversed(range(len(self._chunks))):
+            vectors_CD = self._parts_CD.pop()
+            if not vectors_CD.requires_grad:
+                with _same_randomness(self._states[number]):
+                    vectors_CD = self._encode(self._chunks[number])
             yield number, vectors_CD
 
 

@@ -6,25 +6,32 @@ import json
 import random
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from jude.errors import TerminalTrainingError, TransientTrainingError
 from jude.training.engines import Engine
-from jude.training.gather import world_size
+from jude.training.gather import barrier, rank
 from jude.training.mining import Mined
 
-State = Mapping[str, Any]
+
+@dataclass(slots=True)
+class State:
+    """How far a run is: what a checkpoint keeps besides weights and randomness."""
+
+    done: int = 0  # updates, over all phases
+    skipped: int = 0
+    watched: float | None = None  # nDCG@10 of the watched set when the phase began
 
 
 class Checkpoints:
     """The checkpoints of a run folder: `step-00000100`, newest last."""
 
-    def __init__(self, folder: Path, identity: State, keep: int = 2) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any], keep: int = 2) -> None:
         """`identity`: settings, data hash, world size, base: what a run must have in common with its checkpoint."""
         self._folder, self._identity, self._keep = folder, dict(identity), keep
 
@@ -33,55 +40,57 @@ class Checkpoints:
 
         Raises TransientTrainingError when it could not be written.
         """
-        made = self._folder / f"step-{state['done']:08d}"
-        unfinished = self._folder / f"unfinished-{state['done']:08d}"
-        if _rank() == 0:
+        made = self._folder / f"step-{state.done:08d}"
+        unfinished = self._folder / f"unfinished-{state.done:08d}"
+        if rank() == 0:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
-        _barrier()
+        barrier()
         try:
-            engine.save(unfinished)
-            torch.save(_randomness(), unfinished / f"random-{_rank()}.pt")
-            if _rank() == 0:
-                if mined is not None:
-                    mined.write(unfinished)
-                (unfinished / "run.json").write_text(json.dumps({"identity": self._identity, "state": state}))
+            self._write(unfinished, engine, state, mined)
         except (OSError, RuntimeError) as error:
             raise TransientTrainingError(
                 f"The checkpoint {made.name} could not be written ({error}). The older ones in {self._folder} are "
                 "whole: make room and start the same command again."
             ) from error
-        _barrier()
-        if _rank() == 0:
+        barrier()
+        if rank() == 0:
             shutil.rmtree(made, ignore_errors=True)
             unfinished.rename(made)
             for old in self.all()[: -self._keep]:
                 shutil.rmtree(old)
-        _barrier()
+        barrier()
         return made
+
+    def _write(self, folder: Path, engine: Engine, state: State, mined: Mined | None) -> None:
+        engine.save(folder)
+        torch.save(_randomness(), folder / f"random-{rank()}.pt")
+        if rank() == 0:
+            if mined is not None:
+                mined.write(folder)
+            (folder / "run.json").write_text(json.dumps({"identity": self._identity, "state": asdict(state)}))
 
     def all(self) -> list[Path]:
         """Whole checkpoints, oldest first."""
         return sorted(self._folder.glob("step-*"))
 
-    def newest(self) -> State | None:
-        """Read the state of the newest; None where there is none. Raises TerminalTrainingError for another run's."""
+    def newest(self) -> State:
+        """Read the newest's state; a new one where there is none. Raises TerminalTrainingError for another run's."""
         if not self.all():
-            return None
+            return State()
         held = json.loads((self.all()[-1] / "run.json").read_text())
         if lines := _differences(held["identity"], self._identity):
             raise TerminalTrainingError(
                 f"{self._folder} holds checkpoints of another run:\n  " + "\n  ".join(lines) + "\n"
                 "Give this run another folder, or undo the difference."
             )
-        state: State = held["state"]
-        return state
+        return State(**held["state"])
 
     def restore(self, engine: Engine) -> None:
         """Load weights, optimizer and randomness of the newest."""
         newest = self.all()[-1]
         engine.load(newest)
-        _set_randomness(torch.load(newest / f"random-{_rank()}.pt", weights_only=False))
+        _set_randomness(torch.load(newest / f"random-{rank()}.pt", weights_only=False))
 
 
 def _differences(held: Any, wanted: Any, at: str = "") -> list[str]:  # noqa: ANN401  any JSON value
@@ -105,12 +114,3 @@ def _set_randomness(states: Mapping[str, Any]) -> None:
     random.setstate(states["python"])
     if states["cuda"] is not None:
         torch.cuda.set_rng_state(states["cuda"])
-
-
-def _rank() -> int:
-    return dist.get_rank() if world_size() > 1 else 0
-
-
-def _barrier() -> None:
-    if world_size() > 1:
-        dist.barrier()

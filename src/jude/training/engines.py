@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from jude.training.gather import world_size
+from jude.training.gather import rank, world_size
+from jude.training.objective import Objective
+from jude.training.settings import RunSettings
+from jude.training.towers import Towers
+
+EngineKind = Literal["plain", "zero"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class PlainEngine:
 
     def save(self, folder: Path) -> None:
         """Write weights and moments; ranks hold the same, so the first writes."""
-        if world_size() == 1 or dist.get_rank() == 0:
+        if rank() == 0:
             state = {"weights": [p.detach() for p in self._parameters], "optimizer": self._optimizer.state_dict()}
             torch.save(state, folder / "plain.pt")
 
@@ -162,3 +167,15 @@ class ZeroEngine:
     def load(self, folder: Path) -> None:
         """Read what `save` wrote; the world must be as large as it was."""
         self._engine.load_checkpoint(str(folder), tag="zero", load_module_strict=False)
+
+
+def open_engine(kind: EngineKind, towers: Towers, objective: Objective, run: RunSettings) -> Engine:
+    """Give a fresh optimizer over the adapters and over what of the heads the objective reaches."""
+    optimiser = Optimiser(run.weight_decay, run.clip_norm)
+    heads = objective.trained()
+    for parameter in objective.parameters():
+        parameter.requires_grad_(any(parameter is p for p in heads))
+    groups = optimiser.groups([p for p in towers.parameters() if p.requires_grad], heads)
+    if kind == "plain":
+        return PlainEngine(groups, optimiser)
+    return ZeroEngine(nn.ModuleDict({"towers": towers, "objective": objective}), groups, optimiser)

@@ -21,6 +21,17 @@ def world_size(group: Group = None) -> int:
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank(group: Group = None) -> int:
+    """This process's number, from 0."""
+    return dist.get_rank(group) if world_size(group) > 1 else 0
+
+
+def barrier() -> None:
+    """Wait for the other ranks, where there are any."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 def gather_rows(rows: Tensor, group: Group = None) -> Tensor:
     """Lay the rows of all ranks end to end, by rank; the ranks may have different numbers of rows."""
     if world_size(group) == 1:
@@ -42,8 +53,8 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, group: Group) -> Tensor:  # noqa: ANN401  torch passes it
         counts = row_counts(len(rows), rows.device, group)
-        rank = dist.get_rank(group)
-        ctx.group, ctx.start, ctx.end = group, sum(counts[:rank]), sum(counts[: rank + 1])
+        own = rank(group)
+        ctx.group, ctx.start, ctx.end = group, sum(counts[:own]), sum(counts[: own + 1])
         padded = rows.new_zeros((max(counts), *rows.shape[1:]))
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in counts]

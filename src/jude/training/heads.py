@@ -51,6 +51,29 @@ class HadamardMLP(nn.Module):
         return logits_B
 
 
+class JointMLP(nn.Module):
+    """The head of a cross-encoder: the two sides are one vector, made from both texts."""
+
+    def __init__(self, width: int, base_rate: float) -> None:
+        super().__init__()
+        self.wide = nn.Linear(width, width)
+        self.narrow = nn.Linear(width, 1)
+        nn.init.constant_(self.narrow.bias, log_odds(base_rate))
+
+    def forward(self, joint_BD: Tensor, same_BD: Tensor) -> Tensor:
+        """Give logits [B]."""
+        del same_BD
+        logits_B: Tensor = self.narrow(torch.tanh(self.wide(joint_BD)))[:, 0]
+        return logits_B
+
+
+def head_of(kind: str, width: int, base_rate: float) -> nn.Module:
+    """Make the head that settings name (`loss.head`)."""
+    if kind == "cosine":
+        return ScaledCosine(base_rate)
+    return HadamardMLP(width, base_rate) if kind == "hadamard_mlp" else JointMLP(width, base_rate)
+
+
 class Temperature(nn.Module):
     """InfoNCE's own temperature, kept in [0.01, 1]."""
 

@@ -40,7 +40,14 @@ def _join(device: str) -> None:
     cuda = device != "cpu" and torch.cuda.is_available()
     if not cuda:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=RANK_LOST_SECONDS))
+    try:
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=RANK_LOST_SECONDS))
+    except RuntimeError as error:
+        address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise TransientTrainingError(
+            f"The ranks could not meet at {address} ({str(error).splitlines()[0]}). Another program may have the port, "
+            "or a rank did not start: start the same command again."
+        ) from error
 
 
 def _train(settings: Any, folder: Path, engine: str, ranks: int) -> dict[str, Any]:  # noqa: ANN401  settings
@@ -78,13 +85,3 @@ def train_distributed(
         ) from error
     assert facts is not None, "a run that ends without an error says where its adapter is"
     return facts
-
-
-def free_port() -> int:
-    """Ask the system for a port of this machine that nobody has."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

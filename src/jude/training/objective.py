@@ -15,8 +15,8 @@ from torch.nn.functional import cosine_similarity, normalize
 from jude.errors import TerminalTrainingError
 from jude.training.data.batches import Batch
 from jude.training.data.tokenised import TokenisedPairs
-from jude.training.heads import HadamardMLP, ScaledCosine, Temperature
-from jude.training.losses import LossWeights, VPOptions, bce, distillation_kl, info_nce, margin_mse, vp
+from jude.training.heads import Temperature, head_of
+from jude.training.losses import bce, distillation_kl, info_nce, margin_mse, vp
 from jude.training.predicates import predicate_columns
 from jude.training.settings import LossSettings
 
@@ -30,26 +30,17 @@ class Objective(nn.Module):
         """Raises TerminalTrainingError when a predicate's column is missing from the pairs."""
         super().__init__()
         base_rate = float(data.label.mean())
-        self.head = ScaledCosine(base_rate) if loss.head == "cosine" else HadamardMLP(width, base_rate)
+        self.head = head_of(loss.head, width, base_rate)
         self.temperature = Temperature(loss.temperature, learned=loss.learn_temperature)
-        self.weights = LossWeights(loss.bce, loss.nce, loss.vp_weight, loss.kd, loss.margin)
+        self.weights = loss.weights()
         self._loss = loss
-        vp_settings = loss.vp
-        self._vp = VPOptions(
-            form=vp_settings.form,
-            tau=vp_settings.tau,
-            orientation=vp_settings.orientation,
-            normalise_v=vp_settings.normalise_v,
-            scale_predicates=vp_settings.scale_predicates,
-        )
-        used = self.weights.used()
-        self._predicates_NM = predicate_columns(data.pairs, vp_settings.predicates) if "vp" in used else None
-        self._teacher_N = _teacher_scores(data) if {"kd", "margin"} & set(used) else None
+        self._predicates_NM = predicate_columns(data.pairs, loss.vp.predicates) if "vp" in self.weights else None
+        self._teacher_N = _teacher_scores(data) if {"kd", "margin"} & self.weights.keys() else None
 
     def forward(self, vectors_UD: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Compute the terms that have a weight, by name. Cosines and logits in float32, whatever autocast says."""
         with torch.autocast(vectors_UD.device.type, enabled=False):
-            return {name: self._terms[name](vectors_UD, batch) for name in self.weights.used()}
+            return {name: self._terms[name](vectors_UD, batch) for name in self.weights}
 
     @property
     def _terms(self) -> Mapping[str, Term]:
@@ -57,7 +48,7 @@ class Objective(nn.Module):
 
     def trained(self) -> list[nn.Parameter]:
         """Give the parameters that the terms reach."""
-        used = set(self.weights.used())
+        used = self.weights.keys()
         head = list(self.head.parameters()) if used & {"bce", "vp"} else []
         temperature = [self.temperature.log_value] if used & {"nce", "kd"} and self._loss.learn_temperature else []
         return head + temperature
@@ -79,13 +70,13 @@ class Objective(nn.Module):
 
     def _vp_term(self, vectors_UD: Tensor, batch: Batch) -> Tensor:
         points = None
-        if self._vp.form == "kernel":
+        if self._loss.vp.form == "kernel":
             queries, documents = self._sides(vectors_UD.detach(), batch)
             points = normalize(normalize(queries, dim=1) * normalize(documents, dim=1), dim=1)
         assert self._predicates_NM is not None
         predicates_BM = _on(vectors_UD, self._predicates_NM[batch.rows])
-        labels_B = _on(vectors_UD, batch.label)
-        return vp(self._logits(vectors_UD, batch), labels_B, self._vp, predicates_BM=predicates_BM, points_BK=points)
+        logits_B, labels_B = self._logits(vectors_UD, batch), _on(vectors_UD, batch.label)
+        return vp(logits_B, labels_B, self._loss.vp, predicates_BM=predicates_BM, points_BK=points)
 
     def _kd(self, vectors_UD: Tensor, batch: Batch) -> Tensor:
         student_LK, teacher_LK, present_LK = self._lists(vectors_UD, batch)
@@ -129,7 +120,7 @@ def _teacher_scores(data: TokenisedPairs) -> NDArray[np.float32]:
     if "teacher_score" not in data.pairs.column_names:
         raise TerminalTrainingError(
             "loss.kd or loss.margin is above 0, and the pairs have no column teacher_score. "
-            "Score them first: jude.training.distillation."
+            "Score them (jobs/score_pairs.py) and name the table in phases.scores."
         )
     scores: NDArray[np.float32] = data.pairs["teacher_score"].to_numpy().astype(np.float32)
     return scores

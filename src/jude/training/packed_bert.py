@@ -1,74 +1,79 @@
-"""A forward pass through transformers' own BERT modules over texts laid end to end, with gradients and adapters.
+"""The encoder's forward pass of BERT over the modules that peft has wrapped: with gradients, adapters, checkpointing.
 
-No padding: a text neither waits for another nor leaks into it. The modules stay those that peft has wrapped, so that
-adapters, dropout and checkpointing work as in the stock forward, which the tests hold this to.
+No padding: a text neither waits for another nor leaks into it. Dropout of the base is off (`base.open_model`).
 """
 
-# T tokens of all texts together, D width, B texts of equal length, L their length, H heads, E width of a head
+# T tokens of all texts together, D width
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-Run = tuple[int, int]
-"""Neighbouring texts of equal length: how many, how long."""
+from jude.encoder.bert import Layer, PackedBert, first_place, reads
+from jude.encoder.kernels import LayerNorm
+from jude.training.products import product_of
+
+Pass = Callable[[Tensor, Sequence[int], Tensor | None], Tensor]
 
 
 def can_pack(model: nn.Module) -> bool:
-    """Whether this forward pass is the model's: a BERT with gelu and absolute positions."""
+    """Whether this forward pass is the model's."""
     config: Any = model.config
-    absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
-    return config.model_type == "bert" and config.hidden_act == "gelu" and absolute
+    return reads(config.to_dict())
 
 
-def packed_hidden(bert: Any, ids_T: Tensor, lengths: Sequence[int], checkpointing: str = "none") -> Tensor:  # noqa: ANN401
-    """Give the last hidden states [T, D]. Texts of equal length are fastest as neighbours."""
-    places_T = torch.cat([torch.arange(length, device=ids_T.device) for length in lengths])
-    embeddings = bert.embeddings
-    x_TD = embeddings.word_embeddings(ids_T) + embeddings.position_embeddings(places_T)
-    x_TD = x_TD + embeddings.token_type_embeddings.weight[0]
-    hidden_TD: Tensor = embeddings.dropout(embeddings.LayerNorm(x_TD))
-    runs = [(len(list(run)), length) for length, run in groupby(lengths)]
-    layers: Sequence[nn.Module] = bert.encoder.layer
-    for number, layer in enumerate(layers):
-        again = checkpointing == "full" or (checkpointing == "selective" and number % 2 == 1)
-        hidden_TD = _maybe_checkpointed(again and torch.is_grad_enabled(), _layer, layer, hidden_TD, runs)
-    return hidden_TD
+def packed_bert(bert: Any, checkpointing: str) -> PackedBert:  # noqa: ANN401  any of transformers' BERTs
+    """Build the pass. Layers whose states are not kept: none, every second one (selective), all (full)."""
+    config = bert.config
+    layers: list[Pass] = [_layer(layer, config.num_attention_heads) for layer in bert.encoder.layer]
+    for number in range(len(layers)):
+        if checkpointing == "full" or (checkpointing == "selective" and number % 2 == 1):
+            layers[number] = _computed_again(layers[number])
+    first = first_place(config.to_dict())
+    return PackedBert(
+        embed=_embedding(bert.embeddings, first),
+        layers=layers,
+        vocabulary=config.vocab_size,
+        most_tokens=config.max_position_embeddings - first,
+    )
 
 
-def _maybe_checkpointed(again: bool, call: Callable[..., Tensor], *args: Any) -> Tensor:  # noqa: ANN401
-    if not again:
-        return call(*args)
-    found: Tensor = checkpoint(call, *args, use_reentrant=False)
-    return found
+def _embedding(tables: Any, first: int) -> Callable[[Tensor, Tensor], Tensor]:  # noqa: ANN401
+    def embed(ids_T: Tensor, places_T: Tensor) -> Tensor:
+        x_TD = tables.word_embeddings(ids_T) + tables.position_embeddings(places_T + first)
+        hidden_TD: Tensor = tables.LayerNorm(x_TD + tables.token_type_embeddings.weight[0])
+        return hidden_TD
+
+    return embed
 
 
-def _layer(layer: Any, x_TD: Tensor, runs: Sequence[Run]) -> Tensor:  # noqa: ANN401
+def _layer(layer: Any, heads: int) -> Layer:  # noqa: ANN401
     attention, out = layer.attention.self, layer.attention.output
-    mixed_TD = _attend(attention, x_TD, runs)
-    x_TD = out.LayerNorm(out.dropout(out.dense(mixed_TD)) + x_TD)
-    wide_TW = gelu(layer.intermediate.dense(x_TD))
-    narrow = layer.output
-    normed: Tensor = narrow.LayerNorm(narrow.dropout(narrow.dense(wide_TW)) + x_TD)
-    return normed
+    return Layer(
+        heads=heads,
+        query_key_value=product_of(attention.query, attention.key, attention.value),
+        attended=product_of(out.dense),
+        attended_norm=_norm(out.LayerNorm),
+        wide=product_of(layer.intermediate.dense, activation="gelu"),
+        narrow=product_of(layer.output.dense),
+        narrow_norm=_norm(layer.output.LayerNorm),
+    )
 
 
-def _attend(attention: Any, x_TD: Tensor, runs: Sequence[Run]) -> Tensor:  # noqa: ANN401
-    """Attention within each text; texts of equal length share a call and need no mask."""
-    heads: int = attention.num_attention_heads
-    drop = attention.dropout.p if attention.training else 0.0
-    projected = [attention.query(x_TD), attention.key(x_TD), attention.value(x_TD)]
-    sizes = [texts * length for texts, length in runs]
-    mixed = []
-    for (texts, length), *qkv in zip(runs, *(p.split(sizes) for p in projected), strict=True):
-        q_BHLE, k_BHLE, v_BHLE = (part.view(texts, length, heads, -1).transpose(1, 2) for part in qkv)
-        mixed_BHLE = scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, dropout_p=drop)
-        mixed.append(mixed_BHLE.transpose(1, 2).reshape(texts * length, -1))
-    return torch.cat(mixed)
+def _norm(norm: nn.LayerNorm) -> LayerNorm:
+    return LayerNorm(norm.weight, norm.bias, norm.eps)
+
+
+def _computed_again(layer: Pass) -> Pass:
+    def call(x_TD: Tensor, lengths: Sequence[int], only_B: Tensor | None) -> Tensor:
+        if not torch.is_grad_enabled():
+            return layer(x_TD, lengths, only_B)
+        found: Tensor = checkpoint(layer, x_TD, lengths, only_B, use_reentrant=False)
+        return found
+
+    return call

@@ -25,6 +25,7 @@ def load_training(path: Path, overrides: Sequence[str] = ()) -> TrainingSettings
         _lay(values, override)
     for phase in values.get("phases") or ():
         _make_absolute(phase, "pairs", path)
+        _make_absolute(phase, "scores", path)
     _make_absolute(values.get("run"), "watch", path)
     origin: Origin = {(): str(path)}
     return validated(TrainingSettings, values, origin)

@@ -21,7 +21,9 @@ class ModelSettings:
     """`model`: the base and how it reads."""
 
     base: str = "all-minilm-l6-v2"  # or a Hugging Face folder
+    kind: Literal["two_towers", "cross_encoder"] = "two_towers"  # cross_encoder: a teacher, which reads both texts
     pooling: Literal["mean", "last", "cls", "weighted_mean"] = "mean"
+    mask: Literal["causal", "bidirectional"] | None = None  # of a decoder; None: as the family is
     max_tokens: _Positive = 256
     prompts: dict[str, str] = field(default_factory=dict)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the frozen base; auto: bfloat16 on CUDA
@@ -42,14 +44,15 @@ class LoraSettings:
 
 @dataclass(frozen=True, config=_CHECKED)
 class VPSettings:
-    """`loss.vp`: the VP-matrix loss."""
+    """`loss.vp`: which V, how much of it, and from which end scores are ranked."""
 
     form: Literal["score", "uniform", "uniform_mean", "kernel"] = "score"
-    tau: _Share = 0.5
-    orientation: Literal["low", "high", "both"] = "low"
-    normalise_v: bool = True
+    tau: _Share = 0.5  # weighs V against the predicates
+    orientation: Literal["low", "high", "both"] = "low"  # low: errors at low scores weigh more
+    normalise_v: bool = True  # mean diagonal 1 where V is combined with P, whose diagonal is about 1
     scale_predicates: bool = True
     predicates: tuple[str, ...] = ("constant",)
+    bandwidth: Annotated[float, Field(gt=0)] | None = None  # of the kernel form; None: the median distance
 
 
 @dataclass(frozen=True, config=_CHECKED)
@@ -66,7 +69,7 @@ class LossSettings:
     symmetric: bool = False
     mask_false_negatives: bool = True
     teacher_temperature: Annotated[float, Field(gt=0)] = 1.0
-    head: Literal["cosine", "hadamard_mlp"] = "cosine"
+    head: Literal["cosine", "hadamard_mlp", "joint"] = "cosine"  # joint: a cross-encoder's
     vp: VPSettings = field(default_factory=VPSettings)
 
     @model_validator(mode="after")
@@ -75,6 +78,11 @@ class LossSettings:
             raise ValueError("every weight is 0: give bce, nce, vp_weight, kd or margin a weight")
         return self
 
+    def weights(self) -> dict[str, float]:
+        """Name the terms that count, each with its weight."""
+        every = {"bce": self.bce, "nce": self.nce, "vp": self.vp_weight, "kd": self.kd, "margin": self.margin}
+        return {term: weight for term, weight in every.items() if weight}
+
 
 @dataclass(frozen=True, config=_CHECKED)
 class BatchSettings:
@@ -82,6 +90,7 @@ class BatchSettings:
 
     pairs: Annotated[int, Field(ge=2)] = 64
     chunk_tokens: _Positive = 8192
+    kept_tokens: Annotated[int, Field(ge=0)] = 0  # of chunks that keep their states: these are not encoded twice
     hard_negatives: Annotated[int, Field(ge=0)] = 0  # mined ones per query
     mine_every: _Positive = 200  # updates between two minings by the current model
     mining_margin: float = 0.05  # a candidate this much above the positive is taken for an unlabelled positive
@@ -95,6 +104,8 @@ class PhaseSettings:
     name: str
     pairs: str
     updates: _Positive
+    scores: str | None = None  # a Delta table of jobs/score_pairs.py: the teacher's, for kd and margin
+    teacher: str | None = None  # which of its teacher_versions; None: the only one
     warmup: Annotated[int, Field(ge=0)] = 0
     lr: Annotated[float, Field(gt=0)] = 1e-3
     ratio: Annotated[float, Field(ge=1)] = 32.0
@@ -140,6 +151,18 @@ class TrainingSettings:
         names = [phase.name for phase in self.phases]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"phases must be a list of different names, not {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _cross_encoder_has_no_vectors(self) -> TrainingSettings:
+        joint = self.model.kind == "cross_encoder"
+        for phase in self.phases:
+            if joint != (phase.loss.head == "joint"):
+                raise ValueError(f"{phase.name}: loss.head joint and model.kind cross_encoder belong together")
+            if joint and (phase.loss.weights().keys() - {"bce", "vp"} or self.batch.hard_negatives):
+                raise ValueError(
+                    f"{phase.name}: a cross-encoder has no vectors to compare: only bce and vp, nothing mined"
+                )
         return self
 
     def as_dict(self) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from jude.training.cached_backward import CachedBackward
 from jude.training.data.batches import Batch
 from jude.training.data.tokenised import TokenisedPairs
 from jude.training.engines import Engine
-from jude.training.gather import Group, gather_rows, world_size
+from jude.training.gather import Group, gather_rows, rank, world_size
 from jude.training.losses.composite import gradient_norms, weigh
 from jude.training.objective import Objective
+from jude.training.settings import BatchSettings
 from jude.training.towers import Towers
 
 
@@ -42,12 +43,12 @@ class Step:
         objective: Objective,
         engine: Engine,
         data: TokenisedPairs,
-        chunk_tokens: int,
+        batch: BatchSettings,
         group: Group = None,
     ) -> None:
-        """`chunk_tokens` bounds one forward pass: memory, not the update, depends on it."""
+        """How `batch` cuts forward passes and what it keeps decides on memory and time, not on the update."""
         self._towers, self._objective, self._engine, self._data = towers, objective, engine, data
-        self._chunk_tokens, self._group = chunk_tokens, group
+        self._settings, self._group = batch, group
 
     def __call__(self, batch: Batch, rate: float, *, measure_terms: bool = False) -> Update:
         """Do one update, or skip it on every rank when any gradient of any rank is not finite."""
@@ -71,17 +72,23 @@ class Step:
     ) -> tuple[CachedBackward, dict[str, Tensor], dict[str, float]]:
         """Encode this rank's share of the batch and compute all terms of the global one."""
         shares = batch.shares(world_size(self._group))
-        places = shares[dist.get_rank(self._group) if len(shares) > 1 else 0]
+        places = shares[rank(self._group)]
 
         def encode(rows: NDArray[np.int64]) -> Tensor:
             vectors: Tensor = self._towers([self._data.token_ids(int(n)) for n in batch.inputs[places[rows]]])
             return vectors
 
-        cached = CachedBackward(encode, batch.chunks(places, self._chunk_tokens))
+        chunks = batch.chunks(places, self._settings.chunk_tokens)
+        cached = CachedBackward(encode, chunks, self._kept(batch, places, chunks))
         back = torch.from_numpy(np.argsort(np.concatenate(shares), kind="stable")).to(cached.vectors_UD.device)
         terms: dict[str, Tensor] = self._objective(gather_rows(cached.vectors_UD, self._group)[back], batch)
         norms = gradient_norms(terms, self._objective.weights, cached.vectors_UD) if measure_terms else {}
         return cached, terms, norms
+
+    def _kept(self, batch: Batch, places: NDArray[np.int64], chunks: list[NDArray[np.int64]]) -> int:
+        """Count the chunks, from the last, whose states fit into `kept_tokens` together."""
+        tokens = np.cumsum([int(batch.lengths[places[rows]].sum()) for rows in reversed(chunks)])
+        return int((tokens <= self._settings.kept_tokens).sum())
 
     def _push(self, cached: CachedBackward, total: Tensor) -> None:
         heads = self._objective.trained()

@@ -11,9 +11,9 @@ from jude.training.base import find_base, open_tokeniser
 from jude.training.data import read_pairs, tokenise
 from jude.training.data.negatives import POSITIVE
 from jude.training.inference import encode_ids
+from jude.training.phase import Watch
 from jude.training.settings import TrainingSettings
 from jude.training.towers import Towers
-from jude.training.trainer import Watch
 
 
 def watcher(settings: TrainingSettings) -> Watch | None:

@@ -32,14 +32,23 @@ _NEEDED: Final = [field.name for field in PAIRS if not field.nullable]
 
 
 def read_pairs(path: Path) -> pa.Table:
-    """Read one Parquet file, or a folder of them, as checked pairs in file order.
+    """Read one Parquet file, a folder of them, or a Delta table, as checked pairs in file order.
 
     Columns out: those of PAIRS, then any others.
     Raises TerminalTrainingError for what cannot be trained on: which rows, and what to do.
     """
     if not path.exists():
         raise TerminalTrainingError(f"There are no pairs at {path}. Make them, or name others in phases.pairs.")
-    return checked(pq.read_table(path), str(path))
+    return checked(read_table(path), str(path))
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read Parquet or Delta."""
+    if not (path / "_delta_log").exists():
+        return pq.read_table(path)
+    from deltalake import DeltaTable
+
+    return DeltaTable(path).to_pyarrow_table()
 
 
 def checked(pairs: pa.Table, name: str = "the pairs") -> pa.Table:

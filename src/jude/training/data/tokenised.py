@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -65,28 +66,29 @@ def tokenise(pairs: pa.Table, tokeniser: Inputs, *, tokeniser_name: str, cache: 
 
 def _tokenised(pairs: pa.Table, tokeniser: Inputs) -> pa.Table:
     """Columns out: ids, an input a row; the schema's metadata holds the inputs of both sides of each pair."""
-    numbers: dict[bytes, int] = {}
-    ids: list[NDArray[np.int32]] = []
-    sides = {}
+    inputs: list[NDArray[np.int32]] = []
+    places = {}
     for side in ("query", "document"):
-        sides[side] = np.empty(pairs.num_rows, np.int64)
+        places[side] = np.empty(pairs.num_rows, np.int64)
         types = pairs[f"{side}_type"].to_numpy(zero_copy_only=False)
         for entity_type in np.unique(types):
             rows = np.flatnonzero(types == entity_type)
             encoded = pairs[f"{side}_text"].take(pa.array(rows)).combine_chunks().dictionary_encode()
-            of_text = [_number(i, numbers, ids) for i in tokeniser.inputs(entity_type, encoded.dictionary.to_pylist())]
-            sides[side][rows] = np.asarray(of_text)[encoded.indices.to_numpy()]
-    lists = pa.ListArray.from_arrays(np.cumsum([0, *map(len, ids)], dtype=np.int32), np.concatenate(ids))
-    kept = {side: numbers.tobytes() for side, numbers in sides.items()}
+            places[side][rows] = len(inputs) + encoded.indices.to_numpy()
+            found = tokeniser.inputs(entity_type, encoded.dictionary.to_pylist())
+            inputs += [np.asarray(each.token_ids, np.int32) for each in found]
+    lists, numbers = numbered_inputs(inputs)
+    kept = {side: numbers[place].tobytes() for side, place in places.items()}
     return pa.table({"ids": lists}).replace_schema_metadata(kept)
 
 
-def _number(found: ModelInput, numbers: dict[bytes, int], ids: list[NDArray[np.int32]]) -> int:
-    row = np.asarray(found.token_ids, np.int32)
-    number = numbers.setdefault(row.tobytes(), len(ids))
-    if number == len(ids):
-        ids.append(row)
-    return number
+def numbered_inputs(inputs: Sequence[NDArray[np.int32]]) -> tuple[pa.ListArray, Ints]:
+    """Keep each distinct input once: the inputs, and the number of each that was given."""
+    numbers: dict[bytes, int] = {}
+    numbered = np.asarray([numbers.setdefault(row.tobytes(), len(numbers)) for row in inputs], np.int64)
+    distinct = [np.frombuffer(key, np.int32) for key in numbers]
+    offsets = np.cumsum([0, *map(len, distinct)], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, np.concatenate(distinct)), numbered
 
 
 def _write(file: Path, table: pa.Table) -> None:

@@ -5,10 +5,10 @@ composite weighs them. All raise float16 and bfloat16 to float32, and keep float
 """
 
 from jude.training.losses.bce import bce
-from jude.training.losses.composite import LossWeights, weigh
+from jude.training.losses.composite import weigh
 from jude.training.losses.distillation import distillation_kl
 from jude.training.losses.info_nce import info_nce
 from jude.training.losses.margin_mse import margin_mse
-from jude.training.losses.vp import VPOptions, vp
+from jude.training.losses.vp import vp
 
-__all__ = ["LossWeights", "VPOptions", "bce", "distillation_kl", "info_nce", "margin_mse", "vp", "weigh"]
+__all__ = ["bce", "distillation_kl", "info_nce", "margin_mse", "vp", "weigh"]

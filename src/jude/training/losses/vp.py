@@ -10,39 +10,19 @@ Izmailov (JMLR 16:1683, 2015; Machine Learning 108:381, 2019; PMLR 128:4, 2020):
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from jude.errors import TerminalSettingsError
 from jude.training.losses.precision import raised
-from jude.training.losses.vp_forms import Form, Quadratic, ecdf, kernel_form, score_form, uniform_form
-
-Orientation = Literal["low", "high", "both"]
-
-
-@dataclass(frozen=True, slots=True)
-class VPOptions:
-    """Which V, how much of it, and from which end scores are ranked ("low": errors at low scores weigh more)."""
-
-    form: Form = "score"
-    tau: float = 0.5
-    orientation: Orientation = "low"
-    normalise_v: bool = True  # mean diagonal 1 where V is combined with P, whose diagonal is about 1
-    scale_predicates: bool = True
-    bandwidth: float | None = None  # of the kernel form; None: the median distance
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.tau <= 1:
-            raise TerminalSettingsError(f"vp.tau is {self.tau}; it weighs V against the predicates, so 0 to 1.")
+from jude.training.losses.vp_forms import Quadratic, ecdf, kernel_form, score_form, uniform_form
+from jude.training.settings import VPSettings
 
 
 def vp(
     logits_B: Tensor,
     labels_B: Tensor,
-    options: VPOptions,
+    options: VPSettings,
     *,
     predicates_BM: Tensor | None = None,
     points_BK: Tensor | None = None,
@@ -60,7 +40,7 @@ def quadratic_loss(
     predictions_B: Tensor,
     labels_B: Tensor,
     scores_B: Tensor,
-    options: VPOptions,
+    options: VPSettings,
     predicates_BM: Tensor | None = None,
     points_BK: Tensor | None = None,
 ) -> Tensor:
@@ -75,7 +55,7 @@ def quadratic_loss(
         return loss / len(residuals_B) ** 2
 
 
-def _v_part(residuals_B: Tensor, scores_B: Tensor, points_BK: Tensor | None, options: VPOptions) -> Tensor:
+def _v_part(residuals_B: Tensor, scores_B: Tensor, points_BK: Tensor | None, options: VPSettings) -> Tensor:
     ends = ("low", "high") if options.orientation == "both" else (options.orientation,)
     found = [_quadratic(residuals_B, scores_B, points_BK, options, high=end == "high") for end in ends]
     value = torch.stack([value for value, _ in found]).mean()
@@ -85,7 +65,7 @@ def _v_part(residuals_B: Tensor, scores_B: Tensor, points_BK: Tensor | None, opt
 
 
 def _quadratic(
-    residuals_B: Tensor, scores_B: Tensor, points_BK: Tensor | None, options: VPOptions, *, high: bool
+    residuals_B: Tensor, scores_B: Tensor, points_BK: Tensor | None, options: VPSettings, *, high: bool
 ) -> Quadratic:
     if options.form == "score":
         return score_form(residuals_B, -scores_B if high else scores_B)

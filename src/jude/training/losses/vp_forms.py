@@ -7,14 +7,13 @@ Source: Vapnik & Izmailov, JMLR 16:1683 (2015) and Machine Learning 108:381 (201
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from jude.errors import TerminalSettingsError
 
-Form = Literal["score", "uniform", "uniform_mean", "kernel"]
 Quadratic = tuple[Tensor, Tensor]
 """r'Vr and the mean of V's diagonal."""
 

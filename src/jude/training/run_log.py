@@ -1,0 +1,29 @@
+"""The log of a run: a line of JSON an update."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class RunLog:
+    """`log.jsonl` of a run folder."""
+
+    def __init__(self, file: Path, *, writes: bool) -> None:
+        """`writes`: this is the first rank; the others stay silent."""
+        self._file, self._writes = file, writes
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Append one line."""
+        if self._writes:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def forget_after(self, done: int) -> None:
+        """Drop what was logged after the checkpoint: it will be done, and logged, again."""
+        if self._writes and self._file.exists():
+            lines = [line for line in self._file.read_text().splitlines() if json.loads(line)["update"] < done]
+            self._file.write_text("".join(f"{line}\n" for line in lines))

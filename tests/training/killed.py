@@ -1,0 +1,78 @@
+"""A run of two ranks under ZeRO-1 that loses one to kill -9, and goes on; beside it the run that lost none."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+import torch.distributed as dist
+
+from jude.training.launch import _join
+from jude.training.phase import Watch
+from jude.training.settings import (
+    BatchSettings,
+    LoraSettings,
+    ModelSettings,
+    PhaseSettings,
+    RunSettings,
+    TrainingSettings,
+)
+from jude.training.towers import Towers
+from jude.training.trainer import Trainer
+from tests.training.forking import fork_ranks
+from tests.training.sentences import sentences
+
+RANKS, UPDATES, KILLED_AFTER = 2, 6, 5  # the newest checkpoint is that of update 4
+
+
+def settings_in(out: Path) -> TrainingSettings:
+    return TrainingSettings(
+        model=ModelSettings(max_tokens=16, device="cpu"),
+        lora=LoraSettings(rank=2, dropout=0.1),
+        batch=BatchSettings(pairs=4, hard_negatives=1, mine_every=3),
+        run=RunSettings(log_every=1, save_every=2, watch_every=1),
+        phases=(PhaseSettings("relevance", str(out / "pairs.parquet"), UPDATES, lr=0.01),),
+    )
+
+
+def killed_and_resumed(out: Path) -> None:
+    """Write killed.json: how the survivor ended, and how many seconds after the kill."""
+    pq.write_table(sentences(), out / "pairs.parquet")
+    assert [status for status, _ in fork_ranks(RANKS, train(out, "whole"))] == [0, 0]
+    (survivor, at), (killed, killed_at) = fork_ranks(RANKS, train(out, "parts", killed_after=KILLED_AFTER))
+    facts = {"survivor": os.waitstatus_to_exitcode(survivor), "killed": os.waitstatus_to_exitcode(killed)}
+    saved = sorted(folder.name for folder in (out / "parts" / "checkpoints").glob("step-*"))
+    facts_of_kill = {**facts, "seconds": at - killed_at, "newest": saved[-1]}
+    assert [status for status, _ in fork_ranks(RANKS, train(out, "parts"))] == [0, 0]
+    (out / "killed.json").write_text(json.dumps(facts_of_kill))
+
+
+def train(out: Path, name: str, killed_after: int | None = None) -> Callable[[int], None]:
+    def be_rank(rank: int) -> None:
+        torch.set_num_threads(1)
+        _join("cpu")
+        Trainer(settings_in(out), out / name, "zero").run(_counting(killed_after if rank == 1 else None))
+        dist.destroy_process_group()
+
+    return be_rank
+
+
+def _counting(killed_after: int | None) -> Watch:
+    """Watch nothing; end this process without a word after so many updates."""
+    calls = -1  # the first is made before the first update
+
+    def watch(_: Towers) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == killed_after:
+            time.sleep(0.2)  # let the other rank finish writing its line
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 1.0
+
+    return watch
