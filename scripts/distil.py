@@ -1,0 +1,121 @@
+"""make train-distil: teacher, stored scores, two students, and how much of the teacher's lead a student takes over.
+
+The candidate lists are real titles beside occupational series, with negatives mined by the base model. What is
+measured: titles that no list holds; of each the best documents by the base model, ranked again by every model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from jude.encoder import EncoderSpec
+from jude.encoder.packaged import MINILM, find_model
+from jude.evaluation import bootstrap, ndcg_at, paired, ranks_of, reciprocal_ranks
+from jude.evaluation.intervals import gap_bridged
+from jude.evaluation.titles import Retrieval
+from jude.training.data.pairs import checked
+from jude.training.teacher import Teacher
+from scripts.title_lists import MODEL, title_lists, unseen_titles
+from scripts.train_demo import encode_by
+
+FOLDER: Final = Path(".jude/distil")
+STUDENT: Final = Path("conf/training/distil.yml")
+QUERIES, MINED, DRAWN = 3000, 4, 3
+CANDIDATES: Final = 40  # of an unseen title, by the base model
+PLAIN: Final = ("phases.0.loss.kd=0", "phases.0.loss.margin=0")
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+def run_job(name: str, *arguments: str) -> None:
+    subprocess.run([sys.executable, f"jobs/{name}.py", *arguments], check=True)
+
+
+def train(conf: Path, folder: Path, overrides: Sequence[str] = ()) -> None:
+    sets = [part for override in overrides for part in ("--set", override)]
+    run_job("train", "--conf", str(conf), "--folder", str(folder), "--ranks", "0", *sets)
+
+
+def nominated(collection: Retrieval) -> Ints:
+    """The base model's best documents of each query: [Q, K]; a match that is not among them takes the last place."""
+    scores = cosines(collection, EncoderSpec(kind=MINILM, max_tokens=MODEL.max_tokens))
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :CANDIDATES]
+    for row, relevant in enumerate(collection.relevant):
+        if not np.isin(best[row], relevant).any():
+            best[row, -1] = relevant[0]
+    return best
+
+
+def cosines(collection: Retrieval, spec: EncoderSpec) -> Floats:
+    encode = encode_by(spec)
+    queries = encode(collection.query_type, collection.queries)
+    return queries @ encode(collection.document_type, collection.documents).T
+
+
+def student_scores(collection: Retrieval, candidates: Ints, folder: Path) -> Floats:
+    path = str(find_model(MINILM).folder)
+    spec = EncoderSpec(kind="folder", path=path, adapter=str(folder / "adapter"), max_tokens=MODEL.max_tokens)
+    return np.take_along_axis(cosines(collection, spec), candidates, axis=1)
+
+
+def teacher_scores(collection: Retrieval, candidates: Ints) -> Floats:
+    pairs = {
+        "query_text": np.repeat(collection.queries, CANDIDATES).tolist(),
+        "document_text": [collection.documents[number] for number in candidates.ravel()],
+    }
+    types = {"query_type": collection.query_type, "document_type": collection.document_type}
+    table = {**pairs, **{name: [value] * candidates.size for name, value in types.items()}}
+    labelled = checked(pa.table({**table, "label": pa.array(np.zeros(candidates.size, np.float32))}))
+    return Teacher(FOLDER / "teacher" / "adapter").score(labelled).reshape(candidates.shape)
+
+
+def report(collection: Retrieval, candidates: Ints, scores: dict[str, Floats]) -> None:
+    relevant = [np.flatnonzero(np.isin(row, right)) for row, right in zip(candidates, collection.relevant, strict=True)]
+    ranks = {name: ranks_of(found, relevant) for name, found in scores.items()}
+    print(f"\n{len(collection.queries)} unseen titles, {CANDIDATES} candidates each, ranked again")
+    measures = {"nDCG@10": lambda found: ndcg_at(found, 10), "MRR@10": lambda found: reciprocal_ranks(found, 10)}
+    for measure, of in measures.items():
+        values = {name: of(found) for name, found in ranks.items()}
+        for name, found in values.items():
+            print(f"  {measure:8} {name:10} {bootstrap(found)}")
+        print(f"  {measure:8} teacher - plain    {paired(values['teacher'], values['plain'])}")
+        print(f"  {measure:8} distilled - plain  {paired(values['distilled'], values['plain'])}")
+        bridged = gap_bridged(values["plain"], values["distilled"], values["teacher"])
+        print(f"  {measure:8} gap bridged        {bridged or 'undefined: the teacher does not surely lead'}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--anew", action="store_true", help="forget what an earlier run has made")
+    if parser.parse_args().anew:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    if not (FOLDER / "lists.parquet").exists():
+        pq.write_table(title_lists(QUERIES, MINED, DRAWN), FOLDER / "lists.parquet")
+    lists, teacher, scores = (str(FOLDER / name) for name in ("lists.parquet", "teacher", "scores"))
+    train(Path("conf/training/teacher.yml"), Path(teacher))
+    run_job(
+        "score_pairs", "--pairs", lists, "--teacher", f"{teacher}/adapter", "--scores", scores, "--master", "local[2]"
+    )
+    train(STUDENT, FOLDER / "plain", PLAIN)
+    train(STUDENT, FOLDER / "distilled")
+    collection = unseen_titles()
+    candidates = nominated(collection)
+    found = {name: student_scores(collection, candidates, FOLDER / name) for name in ("plain", "distilled")}
+    report(collection, candidates, {**found, "teacher": teacher_scores(collection, candidates)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""A trained cross-encoder as what it is for: scores of pairs, offline, into a table that students are trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from jude.encoder.batches import token_batches
+from jude.encoder.version import file_sha256
+from jude.errors import TerminalTrainingError
+from jude.settings.reading import validated
+from jude.training.base import chosen_device, find_base, open_model, open_tokeniser
+from jude.training.data import tokenise
+from jude.training.data.joined import joined
+from jude.training.data.pairs import checked
+from jude.training.data.scores import SCORES, text_hashes
+from jude.training.heads import head_of
+from jude.training.settings import TrainingSettings
+from jude.training.towers import Towers
+from jude.training.trainer import HEADS
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_CHUNK_TOKENS: Final = 4096
+SCHEMA: Final = "teacher_version string, query_text_hash string, document_text_hash string, teacher_score float"
+
+
+class Teacher:
+    """The adapter and the head of a run of kind cross_encoder."""
+
+    def __init__(self, adapter: Path) -> None:
+        """Raises TerminalTrainingError for the adapter of something else, or of another base."""
+        from peft import set_peft_model_state_dict
+        from safetensors.torch import load_file
+
+        identity = _identity(adapter)
+        settings = validated(TrainingSettings, identity["settings"], {(): str(adapter)})
+        self._model = settings.model
+        self._base = find_base(settings.model.base)
+        if self._model.kind != "cross_encoder" or self._base.weights_hash != identity["base"]:
+            raise TerminalTrainingError(f"{adapter} is no cross-encoder for the base {self._base.name} as it is here.")
+        self.version = teacher_version(adapter)
+        device = chosen_device(self._model)
+        self._towers = Towers(open_model(self._base, self._model, device), self._model, settings.lora).eval()
+        set_peft_model_state_dict(self._towers.adapted, load_file(adapter / "adapter_model.safetensors"))
+        heads = torch.load(adapter / HEADS, weights_only=True)
+        self._head = head_of("joint", self._towers.width, 0.5).to(device)
+        self._head.load_state_dict({n.removeprefix("head."): t for n, t in heads.items() if n.startswith("head.")})
+
+    @torch.no_grad()
+    def score(self, pairs: pa.Table) -> NDArray[np.float32]:
+        """Give the logit of each of some checked pairs."""
+        data = joined(
+            tokenise(pairs, open_tokeniser(self._base, self._model), tokeniser_name=""), self._model.max_tokens
+        )
+        logits = np.empty(len(data.lengths), np.float32)
+        for numbers in token_batches(data.lengths.tolist(), _CHUNK_TOKENS):
+            joint_BD = self._towers([data.token_ids(int(number)) for number in numbers])
+            logits[numbers] = self._head(joint_BD, joint_BD).cpu().numpy()
+        return logits[data.query]
+
+
+def teacher_version(adapter: Path) -> str:
+    """Name a teacher by what its scores depend on: `cross-encoder-1a2b3c4d5e6f`."""
+    parts = [_identity(adapter)["base"], *(file_sha256(adapter / f) for f in ("adapter_model.safetensors", HEADS))]
+    return f"cross-encoder-{blake2b(' '.join(parts).encode(), digest_size=6).hexdigest()}"
+
+
+def _identity(adapter: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((adapter / "jude_training.json").read_text())["identity"]
+    except OSError as error:
+        raise TerminalTrainingError(f"{adapter} is no adapter of a training run: {error}.") from error
+    return found
+
+
+def score_pairs(pairs: DataFrame, adapter: Path) -> DataFrame:
+    """Score the distinct pairs of a Spark table where they are.
+
+    Columns in:  those that PAIRS needs
+    Columns out: SCORES, one row per (query text, document text)
+    """
+    sides = ["query_text", "query_type", "document_text", "document_type"]
+    distinct = pairs.select(*sides).dropDuplicates(["query_text", "document_text"])
+    return distinct.mapInArrow(_score_batches(str(adapter)), SCHEMA)
+
+
+def _score_batches(adapter: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        teacher = _opened(adapter)
+        for batch in batches:
+            if batch.num_rows:
+                yield _scored(teacher, pa.Table.from_batches([batch]))
+
+    return score
+
+
+def _scored(teacher: Teacher, pairs: pa.Table) -> pa.RecordBatch:
+    labelled = pairs.append_column("label", pa.array(np.zeros(pairs.num_rows, np.float32)))  # a door asks for one
+    columns = [
+        pa.array([teacher.version] * pairs.num_rows, pa.string()),
+        text_hashes(pairs["query_text"]),
+        text_hashes(pairs["document_text"]),
+        pa.array(teacher.score(checked(labelled))),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCORES)
+
+
+@lru_cache(maxsize=1)
+def _opened(adapter: str) -> Teacher:
+    torch.set_num_threads(1)  # Spark runs one Python worker per core
+    return Teacher(Path(adapter))

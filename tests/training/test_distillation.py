@@ -1,0 +1,123 @@
+"""A cross-encoder reads both texts of a pair, scores them into a table, and a student is trained on these scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from jude.encoder.packaged import MINILM
+from jude.errors import TerminalSettingsError, TerminalTrainingError
+from jude.training.data import tokenise
+from jude.training.data.joined import joined
+from jude.training.data.pairs import checked, read_pairs, read_table
+from jude.training.data.scores import SCORES, text_hashes, with_scores
+from jude.training.lists import candidate_lists
+from jude.training.mining import Mined
+from jude.training.reading import load_training
+from jude.training.teacher import Teacher, teacher_version
+from jude.training.trainer import Trainer
+from tests.training.sentences import sentences
+from tests.training.tiny import WordTokeniser, random_pairs
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def test_both_texts_are_one_input_and_the_longer_one_is_cut() -> None:
+    table = random_pairs(2)
+    table = table.set_column(0, "query_text", pa.array(["1 2", "1 2 3 4 5 6 7"]))
+    table = table.set_column(2, "document_text", pa.array(["7 8 9", "9"]))
+    data = joined(tokenise(checked(table), WordTokeniser(), tokeniser_name="words"), 8)
+    ids = [data.token_ids(int(number)).tolist() for number in data.query]
+    assert ids == [[1, 4, 5, 2, 10, 11, 12], [1, 4, 5, 6, 7, 10, 2, 12]]
+    assert data.query.tolist() == data.document.tolist()
+
+
+def test_lists_hold_a_match_and_no_known_one_as_a_negative() -> None:
+    data = tokenise(random_pairs(20), WordTokeniser(), tokeniser_name="words")
+    queries = np.unique(data.query[data.label >= 0.5])
+    mined = Mined(queries, np.tile(np.unique(data.document)[:3], (len(queries), 1)))
+    lists = candidate_lists(data, mined, drawn=4).to_pandas()
+    assert (lists.groupby("list").label.sum() == 1).all()
+    assert (lists.groupby("list").query_text.nunique() == 1).all()
+    negatives = lists[lists.label == 0]
+    assert len(negatives) > 3 * len(queries)
+    assert (negatives.query_group != negatives.document_group).all()
+
+
+def stored(tmp_path: Path, versions: tuple[str, ...], count: int = 8) -> Path:
+    pairs = checked(sentences()).slice(0, count)
+    hashes = [text_hashes(pairs[f"{side}_text"]) for side in ("query", "document")]
+    tables = [
+        pa.Table.from_arrays([pa.array([name] * count), *hashes, pa.array(np.arange(count, dtype="f4"))], schema=SCORES)
+        for name in versions
+    ]
+    pq.write_table(pa.concat_tables(tables), tmp_path / "scores.parquet")
+    return tmp_path / "scores.parquet"
+
+
+def test_scores_stand_beside_their_pairs(tmp_path: Path) -> None:
+    pairs = checked(sentences()).take([3, 1])
+    path = stored(tmp_path, ("a", "b"))
+    assert with_scores(pairs, path, "b")["teacher_score"].to_pylist() == [3.0, 1.0]
+    with pytest.raises(TerminalTrainingError, match=r"holds scores of a, b; phases\.teacher is None"):
+        with_scores(pairs, path)
+    with pytest.raises(TerminalTrainingError, match="1 of 2 pairs have no score"):
+        with_scores(pairs, stored(tmp_path, ("a",), count=3))
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    pairs = sentences()
+    wrong = pairs.set_column(2, "document_text", pa.array(np.roll(pairs["document_text"].to_pylist(), 1)))
+    wrong = wrong.set_column(4, "label", pa.array([0.0] * 8, pa.float32()))
+    lists = pa.concat_tables([pairs, wrong]).append_column("list", pa.array([*range(8)] * 2))
+    pq.write_table(lists, tmp_path / "lists.parquet")
+    file = tmp_path / "conf" / "training" / "teacher.yml"
+    file.parent.mkdir(parents=True)
+    settings: dict[str, Any] = {
+        "model": {"base": MINILM, "max_tokens": 24, "kind": "cross_encoder"},
+        "lora": {"rank": 4, "roles": "all"},
+        "batch": {"pairs": 16},
+        "phases": [{"name": "relevance", "pairs": "lists.parquet", "updates": 16, "lr": 0.002,
+                    "loss": {"bce": 1.0, "nce": 0.0, "head": "joint"}}],
+    }  # fmt: skip
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+@pytest.mark.spark
+def test_from_labels_to_a_student(conf: Path, tmp_path: Path, spark: SparkSession) -> None:
+    trained = Trainer(load_training(conf), tmp_path / "teacher").run()
+    lists, adapter, scores = tmp_path / "lists.parquet", trained.adapter, tmp_path / "scores"
+    teacher = Teacher(adapter)
+    logits = teacher.score(read_pairs(lists))
+    assert logits[:8].min() > logits[8:].max()  # it has learnt its sixteen pairs
+    from jobs.score_pairs import main
+
+    arguments = ["--pairs", str(lists), "--teacher", str(adapter), "--scores", str(scores)]
+    assert main(arguments) == 0
+    assert main(arguments) == 0  # nothing is missing any more
+    held = with_scores(read_pairs(lists), scores, teacher_version(adapter))
+    assert len(read_table(scores)) == 16
+    np.testing.assert_allclose(held["teacher_score"].to_numpy(), logits, atol=1e-4)
+    student = ["model.kind=two_towers", "phases.0.loss.head=cosine", "phases.0.loss.bce=0", "phases.0.loss.kd=1"]
+    settings = load_training(conf, [*student, "phases.0.loss.margin=1", f"phases.0.scores={scores}"])
+    assert Trainer(settings, tmp_path / "student").run().updates == 16
+    first, *_, last = (tmp_path / "student" / "log.jsonl").read_text().splitlines()
+    assert yaml.safe_load(last)["loss_kd"] < yaml.safe_load(first)["loss_kd"]
+
+
+def test_what_a_cross_encoder_cannot_do_is_refused(conf: Path, tmp_path: Path) -> None:
+    with pytest.raises(TerminalSettingsError, match="belong together"):
+        load_training(conf, ["phases.0.loss.head=cosine"])
+    with pytest.raises(TerminalSettingsError, match="no vectors to compare"):
+        load_training(conf, ["phases.0.loss.nce=1"])
+    with pytest.raises(TerminalTrainingError, match="is no adapter of a training run"):
+        Teacher(tmp_path)
