@@ -10,7 +10,7 @@ SETUP = PYTHON='$(PYTHON)' NO_UV='$(NO_UV)' sh scripts/setup.sh
 INPUTS = requirements/java.txt requirements/jars.txt pyproject.toml scripts/setup.sh scripts/setup_spark.py
 BIN = .venv/bin
 
-.PHONY: help setup demo demo-live train-demo doctor test check lint unit stack-up stack-status stack-down test-live test-chaos test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-soak bench-lanes bench-wire bench-serving bench-grpc check-deploy protobuf lock clean distclean test-smollm2 bench-encoder
+.PHONY: help setup demo demo-live train-demo doctor test check lint unit stack-up stack-status stack-down test-live test-chaos test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-soak bench-lanes bench-wire bench-serving bench-grpc check-deploy protobuf lock clean distclean test-smollm2 bench-encoder train-distil train-ablations bench-training
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -37,6 +37,12 @@ demo: .venv/.ready-run ## real changes in, fresh embeddings out, with a summary 
 
 train-demo: .venv/.ready-train ## tune the packaged model on real titles with two processes, measure and show what changed
 	@$(BIN)/python -m scripts.train_demo
+
+train-distil: .venv/.ready-train ## a cross-encoder teaches a student through stored scores; how much of its lead is taken over
+	@$(BIN)/python -m scripts.distil
+
+train-ablations: .venv/.ready-train ## one change of the training at a time, on unseen titles; SEEDS='0 1 2'
+	@$(BIN)/python -m scripts.ablations --seeds $(or $(SEEDS),0)
 
 doctor: .venv/.ready-run ## what is installed, what is not, and how to get it
 	@$(BIN)/jude doctor
@@ -82,6 +88,12 @@ bench-savings: .venv/.ready-dev ## how many inferences real change streams need,
 
 bench-encoder: .venv/.ready-dev ## text to vector beside sentence-transformers and int8 (about ten minutes; a quiet machine)
 	@$(BIN)/python -m benchmarks.encoder
+
+bench-training: .venv/.ready-dev ## our training beside sentence-transformers' trainer (about 15 minutes; a quiet machine)
+	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("datasets") is None)' \
+	  || uv pip install -q --python $(BIN)/python -c requirements/dev.txt -r benchmarks/peers/sentence_transformers.txt \
+	  || $(BIN)/python -m pip install -q -c requirements/dev.txt -r benchmarks/peers/sentence_transformers.txt
+	@$(BIN)/python -m benchmarks.training
 
 bench-pipeline: .venv/.ready-dev ## events per second, micro-batch latency, growth
 	@$(BIN)/python -m benchmarks.pipeline
