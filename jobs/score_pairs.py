@@ -41,8 +41,9 @@ def _score(asked: argparse.Namespace) -> str:
     pairs = spark.read.format("delta" if DeltaTable.isDeltaTable(spark, asked.pairs) else "parquet").load(asked.pairs)
     scored = _scored(spark, asked.scores).where(col("teacher_version") == version)
     before = scored.count()
-    new = score_pairs(_missing(pairs, scored), asked.teacher.absolute())
-    new.write.format("delta").mode("append").save(asked.scores)
+    missing = _missing(pairs, scored)
+    if not missing.isEmpty():
+        score_pairs(missing, asked.teacher.absolute()).write.format("delta").mode("append").save(asked.scores)
     made = _scored(spark, asked.scores).where(col("teacher_version") == version).count() - before
     return f"{version}: {made} pairs scored, {before} were there before, in {asked.scores}"
 

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from jude.encoder import EncoderSpec
 from jude.encoder.packaged import MINILM, find_model
 from jude.evaluation import bootstrap, ndcg_at, paired, ranks_of, reciprocal_ranks
+from jude.evaluation.encoding import encode_by
 from jude.evaluation.intervals import gap_bridged
 from jude.evaluation.titles import Retrieval
-from jude.training.data.pairs import checked
+from jude.training.data.pairs import laid_out
 from jude.training.teacher import Teacher
 from scripts.title_lists import MODEL, title_lists, unseen_titles
-from scripts.train_demo import encode_by
 
 FOLDER: Final = Path(".jude/distil")
 STUDENT: Final = Path("conf/training/distil.yml")
@@ -77,8 +77,8 @@ def teacher_scores(collection: Retrieval, candidates: Ints) -> Floats:
     }
     types = {"query_type": collection.query_type, "document_type": collection.document_type}
     table = {**pairs, **{name: [value] * candidates.size for name, value in types.items()}}
-    labelled = checked(pa.table({**table, "label": pa.array(np.zeros(candidates.size, np.float32))}))
-    return Teacher(FOLDER / "teacher" / "adapter").score(labelled).reshape(candidates.shape)
+    labelled = {**table, "label": pa.array(np.zeros(candidates.size, np.float32))}
+    return Teacher(FOLDER / "teacher" / "adapter").score(laid_out(pa.table(labelled))).reshape(candidates.shape)
 
 
 def report(collection: Retrieval, candidates: Ints, scores: dict[str, Floats]) -> None:

@@ -137,20 +137,26 @@ class _Merged(torch.autograd.Function):
         scale: float,
         *halves: Tensor,
     ) -> Tensor:
-        ups = [up_FR @ down_RD for down_RD, up_FR in zip(halves[::2], halves[1::2], strict=True)]
-        merged_FD = weight_FD + scale * torch.cat(ups)
-        ctx.scale = scale
-        ctx.save_for_backward(x_TD, merged_FD, *halves)
-        return Dense(merged_FD, bias_F)(x_TD)
+        ctx.scale, ctx.weight_FD = scale, weight_FD
+        ctx.save_for_backward(x_TD, *halves)
+        return Dense(_merged(weight_FD, scale, halves), bias_F)(x_TD)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        x_TD, merged_FD, *halves = ctx.saved_tensors
+        x_TD, *halves = ctx.saved_tensors
         grad_TF, parts = grads[0].contiguous(), len(halves) // 2
-        grad_TD = Dense(merged_FD.T.contiguous(), None)(grad_TF) if ctx.needs_input_grad[0] else None
+        grad_TD = None
+        if ctx.needs_input_grad[0]:
+            grad_TD = Dense(_merged(ctx.weight_FD, ctx.scale, halves).T.contiguous(), None)(grad_TF)
         low_TR = x_TD @ torch.cat(halves[::2]).T  # of all P layers at once: [T, P R]
         by_layer = grad_TF.chunk(parts, dim=1)
         grad_low_TR = torch.cat([grad @ up for grad, up in zip(by_layer, halves[1::2], strict=True)], dim=1)
         downs = (ctx.scale * (grad_low_TR.T @ x_TD)).chunk(parts)
         ups = [ctx.scale * (grad.T @ low) for grad, low in zip(by_layer, low_TR.chunk(parts, dim=1), strict=True)]
         return (grad_TD, None, None, None, *(half for pair in zip(downs, ups, strict=True) for half in pair))
+
+
+def _merged(weight_FD: Tensor, scale: float, halves: Sequence[Tensor]) -> Tensor:
+    """W + s B A of all layers: a thousandth of the product that it goes into, so that no pass keeps it."""
+    parts = [up_FR @ down_RD for down_RD, up_FR in zip(halves[::2], halves[1::2], strict=True)]
+    return weight_FD + scale * torch.cat(parts)

@@ -21,7 +21,7 @@ from jude.settings.reading import validated
 from jude.training.base import chosen_device, find_base, open_model, open_tokeniser
 from jude.training.data import tokenise
 from jude.training.data.joined import joined
-from jude.training.data.pairs import checked
+from jude.training.data.pairs import laid_out
 from jude.training.data.scores import SCORES, text_hashes
 from jude.training.heads import head_of
 from jude.training.settings import TrainingSettings
@@ -59,7 +59,7 @@ class Teacher:
 
     @torch.no_grad()
     def score(self, pairs: pa.Table) -> NDArray[np.float32]:
-        """Give the logit of each of some checked pairs."""
+        """Give the logit of each pair. Columns in: PAIRS."""
         data = joined(
             tokenise(pairs, open_tokeniser(self._base, self._model), tokeniser_name=""), self._model.max_tokens
         )
@@ -111,7 +111,7 @@ def _scored(teacher: Teacher, pairs: pa.Table) -> pa.RecordBatch:
         pa.array([teacher.version] * pairs.num_rows, pa.string()),
         text_hashes(pairs["query_text"]),
         text_hashes(pairs["document_text"]),
-        pa.array(teacher.score(checked(labelled))),
+        pa.array(teacher.score(laid_out(labelled))),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCORES)
 

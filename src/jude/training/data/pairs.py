@@ -53,12 +53,7 @@ def read_table(path: Path) -> pa.Table:
 
 def checked(pairs: pa.Table, name: str = "the pairs") -> pa.Table:
     """Hold a table to PAIRS: absent optional columns become null, bad rows are named."""
-    missing = [column for column in _NEEDED if column not in pairs.column_names]
-    if missing:
-        raise TerminalTrainingError(f"{name}: the columns {', '.join(missing)} are missing.")
-    others = [column for column in pairs.column_names if column not in PAIRS.names]
-    known = [_column(pairs, field) for field in PAIRS]
-    table = pa.table([*known, *(pairs[c] for c in others)], names=[*PAIRS.names, *others]).combine_chunks()
+    table = laid_out(pairs, name)
     if not table.num_rows:
         raise TerminalTrainingError(f"{name} hold no pair. Check the split: the time range may be empty.")
     for problem, test in _PROBLEMS.items():
@@ -67,6 +62,16 @@ def checked(pairs: pa.Table, name: str = "the pairs") -> pa.Table:
             rows = ", ".join(map(str, bad[:5]))
             raise TerminalTrainingError(f"{name}: {len(bad)} rows {problem} (row {rows}). Mend or drop them.")
     return table
+
+
+def laid_out(pairs: pa.Table, name: str = "the pairs") -> pa.Table:
+    """Give the columns of PAIRS, then the others. What is only scored may be what cannot be trained on."""
+    missing = [column for column in _NEEDED if column not in pairs.column_names]
+    if missing:
+        raise TerminalTrainingError(f"{name}: the columns {', '.join(missing)} are missing.")
+    others = [column for column in pairs.column_names if column not in PAIRS.names]
+    known = [_column(pairs, field) for field in PAIRS]
+    return pa.table([*known, *(pairs[c] for c in others)], names=[*PAIRS.names, *others]).combine_chunks()
 
 
 def _column(pairs: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
