@@ -17,8 +17,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.encoder import MOST_BY_OTHERS, busy_seconds
+from benchmarks.encoder_running import MOST_BY_OTHERS
 from benchmarks.machine import cores, describe, load, say, version
+from benchmarks.processes import busy_seconds
 from benchmarks.training_pairs import constant_length, postings_and_profiles, titles
 from benchmarks.training_sides import Ours, Rows, Theirs, same_start, tokenised
 from jude.training.data import Sampler, TokenisedPairs
