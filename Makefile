@@ -91,8 +91,8 @@ bench-encoder: .venv/.ready-dev ## text to vector beside sentence-transformers a
 
 bench-training: .venv/.ready-dev ## our training beside sentence-transformers' trainer (about 15 minutes; a quiet machine)
 	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("datasets") is None)' \
-	  || uv pip install -q --python $(BIN)/python -c requirements/dev.txt -r benchmarks/peers/sentence_transformers.txt \
-	  || $(BIN)/python -m pip install -q -c requirements/dev.txt -r benchmarks/peers/sentence_transformers.txt
+	  || uv pip install -q --python $(BIN)/python --no-deps --require-hashes -r benchmarks/peers/sentence_transformers.txt \
+	  || $(BIN)/python -m pip install -q --no-deps --require-hashes -r benchmarks/peers/sentence_transformers.txt
 	@$(BIN)/python -m benchmarks.training
 
 bench-pipeline: .venv/.ready-dev ## events per second, micro-batch latency, growth

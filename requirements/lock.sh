@@ -20,3 +20,6 @@ for peer in infinity vllm onnx; do
   (cd benchmarks/peers && uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate \
     --generate-hashes --no-header ${UPGRADE:+--upgrade} --override overrides.txt "$peer.in" -o "$peer.txt")
 done
+echo "  benchmarks/peers/sentence_transformers.txt"
+(cd benchmarks/peers && uv pip compile -q --universal --python-version 3.11 --no-annotate --no-deps \
+  --generate-hashes --no-header ${UPGRADE:+--upgrade} sentence_transformers.in -o sentence_transformers.txt)
