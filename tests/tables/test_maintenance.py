@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +14,7 @@ from jude.stream.micro_batch import apply_batch
 from jude.stream.planned import plan_on_driver
 from jude.tables.maintenance import maintain, maintain_by_spark
 from jude.tables.native import NativeTables
-from jude.tables.protocol import Tables, Txn
-from jude.tables.spark_tables import SparkTables
+from jude.tables.protocol import Txn
 from jude.tables.spec import TABLES
 from tests.stories import delete, job, records, upsert
 from tests.stream.making import make_pipeline
@@ -35,16 +33,12 @@ class Wanted:
     retention_hours: int = 0
 
 
-def native_tables(root: Path) -> Tables:
-    return NativeTables(root, buckets=2)
-
-
 class Writer:
     """A stream's batches, one after the other, by one process that never opens the tables again."""
 
-    def __init__(self, folder: Path, open_tables: Callable[[Path], Tables] = native_tables) -> None:
+    def __init__(self, folder: Path) -> None:
         self.root = folder / "tables"
-        tables = open_tables(self.root)
+        tables = NativeTables(self.root, buckets=2)
         tables.ensure()
         self.pipeline = make_pipeline(tables, SqliteStore(folder / "online.sqlite"))
         self.batches = 0
@@ -99,8 +93,7 @@ def comparable(root: Path, table: str) -> list[dict[str, object]]:
 
 @pytest.mark.spark
 def test_a_pass_by_spark_changes_no_row_and_stops_no_batch(spark: SparkSession, tmp_path: Path) -> None:
-    plain = Writer(tmp_path / "plain")
-    kept = Writer(tmp_path / "kept", lambda root: SparkTables(spark, 2, root=str(root)))
+    plain, kept = Writer(tmp_path / "plain"), Writer(tmp_path / "kept")
     plain.write(3)
     kept.write(2)
     looked_at = ("text_history", "embedding_current")  # every command of Spark takes seconds

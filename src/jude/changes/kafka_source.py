@@ -14,6 +14,8 @@ from jude.errors import TerminalEnvironmentError, TerminalSettingsError
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _HEADERS: Final = DDL[DDL.index("array") :]
+# The offsets of a batch are there when it begins, yet Spark's consumer often waits out a fetch that it sent before.
+_MOST_WAIT: Final = "20"
 _OURS: Final = ("subscribe", "subscribePattern", "assign", "includeHeaders", "kafka.bootstrap.servers")
 
 
@@ -47,6 +49,7 @@ def read_kafka(
         "includeHeaders": "true",
         "startingOffsets": starting_offsets,
         "failOnDataLoss": str(fail_on_data_loss).lower(),
+        "kafka.fetch.max.wait.ms": _MOST_WAIT,
         **subscription,
         **bound,
         **options,
