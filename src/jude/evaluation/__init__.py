@@ -1,4 +1,7 @@
-"""Scores and labels come in, numbers with intervals go out: ranking and pair metrics, paired tests. Plain numpy."""
+"""A model and its sets come in, numbers with intervals go out: `sets` opens them, `report` measures and compares.
+
+The metrics (`ranking`, `pairs`) and `intervals` are plain numpy; `gates` and `parity` hold a release to its training.
+"""
 
 from jude.evaluation.intervals import Interval, bootstrap, paired
 from jude.evaluation.pairs import auc, expected_calibration_error, log_loss, spearman
