@@ -39,7 +39,7 @@ def test_two_encoders_are_compared(pairs: Path, tmp_path: Path) -> None:
     assert ran.exit_code == 0
     assert "mine: 8 texts against 8 documents" in ran.stdout
     line = next(line for line in ran.stdout.splitlines() if line.startswith("ndcg@10"))
-    assert "+0.0 [+0.0, +0.0]" in line
+    assert "+0.0 [+0.0,+0.0]" in line
     assert "The first documents of both are 100% the same." in ran.stdout
     assert max(map(len, ran.stdout.splitlines())) <= 130  # the head of a set is one line; tables fit 80
     assert picture.exists()

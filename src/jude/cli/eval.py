@@ -105,7 +105,7 @@ def _row(line: Line) -> list[str]:
     row = [line.slice or line.metric.replace("_at_", "@"), percent(line.estimate)]
     if line.gain:
         row += [percent(line.gain.old), percent(line.gain.difference, "+"), _chance(line.gain.p)]
-    return row
+    return [cell.replace(", ", ",") for cell in row]  # "recall@100" and four more columns in 80 characters
 
 
 def _chance(p: float | None) -> str:

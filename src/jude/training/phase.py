@@ -16,6 +16,7 @@ from jude.errors import TerminalTrainingError
 from jude.training.checkpoints import Checkpoints, State
 from jude.training.data import BatchMaker, Sampler, TokenisedPairs
 from jude.training.engines import EngineKind, open_engine
+from jude.training.memory import peak_mib
 from jude.training.mining import Mined, mine
 from jude.training.objective import Objective
 from jude.training.run_log import RunLog
@@ -92,9 +93,10 @@ class Phase:
         rate = self._schedule.rate(here)
         update = self._step(batch, rate, measure_terms=measured)
         if measured or update.skipped:
-            tokens_per_second = batch.real_tokens / (time.perf_counter() - began)
+            rate_of_tokens = round(batch.real_tokens / (time.perf_counter() - began), 1)
             place = {"update": number, "phase": self._phase.name, "rate": rate}
-            self._run.log.add({**place, **_facts(update), "tokens_per_second": round(tokens_per_second, 1)})
+            spent = {"tokens_per_second": rate_of_tokens, "memory_mib": peak_mib()}
+            self._run.log.add({**place, **_facts(update), **spent})
         return update
 
     def _hard_negatives(self, here: int, rows: Ints) -> Ints | None:
