@@ -76,8 +76,8 @@ def streaming(
     """A supervised stream with tables, checkpoint, prefix and topic of its own."""
     work = stack.folder / name
     own = (
-        *overrides, f"stream.checkpoint={work}/checkpoint", f"tables.root={work}/tables", f"online.redis.prefix={name}",
-        f"output.topic=jude.embeddings.{name}", "log.level=WARNING",
+        f"stream.checkpoint={work}/checkpoint", f"tables.root={work}/tables", f"online.redis.prefix={name}",
+        f"output.topic=jude.embeddings.{name}", "log.level=WARNING", *overrides,
     )  # fmt: skip
     work.mkdir(parents=True, exist_ok=True)
     stream = SupervisedStream(stack.conf, work / "stream.log", own)
