@@ -76,18 +76,17 @@ def write(records: Sequence[Record], folder: Path) -> None:
 
 
 def _spawn_bare(folder: Path, overrides: Mapping[str, str]) -> dict[str, Any]:
-    sets = [f"{key}={value}" for key, value in overrides.items()]
-    command = [sys.executable, "-m", "benchmarks.model_share", str(folder), *sets]
+    command = [sys.executable, "-m", "benchmarks.model_share", str(folder), orjson.dumps(dict(overrides)).decode()]
     answer = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE).stdout
     return dict(orjson.loads(answer.splitlines()[-1]))
 
 
-def bare_loop(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def bare_loop(folder: Path, overrides: Mapping[str, str]) -> dict[str, Any]:
     """Encode the distinct inputs of the changes under `folder`, by nothing but the encoder."""
     from jude.changes.decode import decode
     from jude.stream.opening import now
 
-    settings = load_settings(CONF, overrides)
+    settings = load_settings(CONF, [f"{key}={value}" for key, value in overrides.items()])
     shipped = {name: e for name, e in entities().items() if name in ("job", "member", "resume")}
     spec: EncoderSpec = encoder_spec(settings.encoder, type(entities())(shipped.values()))
     records = [orjson.loads(line) for line in (folder / "changes" / "00000.jsonl").read_bytes().splitlines()]
@@ -103,4 +102,4 @@ def bare_loop(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(orjson.dumps(bare_loop(Path(sys.argv[1]), sys.argv[2:])).decode())
+    print(orjson.dumps(bare_loop(Path(sys.argv[1]), orjson.loads(sys.argv[2]))).decode())
