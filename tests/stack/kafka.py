@@ -82,7 +82,8 @@ def produce(broker: KafkaBroker, records: list[dict[str, object]]) -> None:
         wide[str(row["topic"])] = max(wide.get(str(row["topic"]), 1), int(str(row["partition"])) + 1)
     admin = open_admin(broker)
     known = admin.list_topics(timeout=10).topics
-    new = [NewTopic(topic, partitions, 1) for topic, partitions in wide.items() if topic not in known]
+    keep = {"retention.ms": "-1"}  # the stories are dated long ago: the broker would delete them at its next look
+    new = [NewTopic(topic, partitions, 1, config=keep) for topic, partitions in wide.items() if topic not in known]
     created = admin.create_topics(new) if new else {}
     for each in created.values():
         each.result(30)
