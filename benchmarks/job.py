@@ -50,6 +50,7 @@ def overrides_of(folder: Path, overrides: Mapping[str, object]) -> list[str]:
         "tables.root": folder / "tables",
         "online.path": folder / "online.sqlite",
         "log.level": "WARNING",
+        "spark.driver_memory": "1g",
         "spark.extra.spark.driver.extraJavaOptions": "''",  # as deployed: test.yml spares short runs the JVM's compiler
     }
     return ["stream.trigger=available_now", *(f"{key}={value}" for key, value in {**places, **overrides}.items())]

@@ -25,7 +25,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session = build_spark(
         "jude-tests",
         master="local[2]",
-        driver_memory="1g",
+        driver_memory="2g",  # it lives through hundreds of tests, and Delta remembers the tables of each
         extra={
             "spark.sql.warehouse.dir": str(warehouse),
             # Tests are many short queries: compiling each costs more than running it.
