@@ -128,14 +128,14 @@ def gemm(wanted: argparse.Namespace) -> Encode:
     return encode
 
 
-def _opened(wanted: argparse.Namespace) -> Any:  # noqa: ANN401
+def _opened(wanted: argparse.Namespace) -> Any:  # noqa: ANN401 - either side's
     import torch
     from sentence_transformers import SentenceTransformer
 
     return SentenceTransformer(wanted.folder, device="cpu", model_kwargs={"dtype": getattr(torch, wanted.dtype)})
 
 
-def _by_rows(model: Any) -> Encode:  # noqa: ANN401
+def _by_rows(model: Any) -> Encode:  # noqa: ANN401 - either side's
     def encode(texts: Sequence[str], batch: int) -> NDArray[np.float32]:
         found = model.encode(list(texts), batch_size=batch, convert_to_tensor=True, show_progress_bar=False)
         return np.asarray(found.float().cpu().numpy(), np.float32)

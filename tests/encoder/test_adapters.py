@@ -14,10 +14,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 peft: Any = pytest.importorskip("peft")
 
-from jude.encoder import EncoderSpec, open_encoder  # noqa: E402
-from jude.encoder.transformer import open_transformer  # noqa: E402
-from jude.errors import TerminalEnvironmentError  # noqa: E402
-from tests.encoder.tiny import build, inputs  # noqa: E402
+from jude.encoder import EncoderSpec, open_encoder  # noqa: E402 - after importorskip
+from jude.encoder.transformer import open_transformer  # noqa: E402 - after importorskip
+from jude.errors import TerminalEnvironmentError  # noqa: E402 - after importorskip
+from tests.encoder.tiny import build, inputs  # noqa: E402 - after importorskip
 
 
 @pytest.fixture(scope="module", params=["bert", "qwen3"])

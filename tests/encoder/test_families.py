@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from jude.encoder import EncoderSpec, open_encoder  # noqa: E402
-from jude.encoder.forward import _ByTransformers, open_forward  # noqa: E402
-from jude.encoder.made_of import made_of  # noqa: E402
-from tests.encoder.tiny import DECODERS, FAMILIES, WIDTH, build, inputs  # noqa: E402
+from jude.encoder import EncoderSpec, open_encoder  # noqa: E402 - after importorskip
+from jude.encoder.forward import _ByTransformers, open_forward  # noqa: E402 - after importorskip
+from jude.encoder.made_of import made_of  # noqa: E402 - after importorskip
+from tests.encoder.tiny import DECODERS, FAMILIES, WIDTH, build, inputs  # noqa: E402 - after importorskip
 
 POOLINGS = ("mean", "last", "cls", "weighted_mean")
 CASES = [

@@ -13,10 +13,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from jude.encoder import EncoderSpec, kernels  # noqa: E402
-from jude.encoder.local import LocalEncoder  # noqa: E402
-from jude.encoder.made_of import made_of  # noqa: E402
-from tests.encoder.tiny import build, inputs  # noqa: E402
+from jude.encoder import EncoderSpec, kernels  # noqa: E402 - after importorskip
+from jude.encoder.local import LocalEncoder  # noqa: E402 - after importorskip
+from jude.encoder.made_of import made_of  # noqa: E402 - after importorskip
+from tests.encoder.tiny import build, inputs  # noqa: E402 - after importorskip
 
 
 @pytest.fixture(autouse=True)

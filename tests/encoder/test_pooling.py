@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from jude.encoder.pooling import POOLINGS, finish, places, pool  # noqa: E402
+from jude.encoder.pooling import POOLINGS, finish, places, pool  # noqa: E402 - after importorskip
 
 STATES = torch.tensor([[1.0, 0.0], [4.0, 3.0], [5.0, -1.0]])
 LENGTHS = torch.tensor([2, 1])

@@ -12,9 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from jude.encoder.transformer import PACKED, open_transformer  # noqa: E402
-from jude.errors import TerminalEnvironmentError  # noqa: E402
-from tests.encoder.tiny import DECODERS, FAMILIES, build, inputs  # noqa: E402
+from jude.encoder.transformer import PACKED, open_transformer  # noqa: E402 - after importorskip
+from jude.errors import TerminalEnvironmentError  # noqa: E402 - after importorskip
+from tests.encoder.tiny import DECODERS, FAMILIES, build, inputs  # noqa: E402 - after importorskip
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ class Deployment:
             self.encoded += inputs
             return plain.encode(inputs)
 
-        clock = lambda: NOW + timedelta(seconds=next(self._ticks))  # noqa: E731
+        clock = lambda: NOW + timedelta(seconds=next(self._ticks))  # noqa: E731 - one line reads best
         attempts = self.folder / "jude.attempt"
         parts = {"encode": encode, "after": after, "attempts_file": attempts, "output": self.topic}
         return make_pipeline(tables, online, clock, **parts)

@@ -66,7 +66,7 @@ def pipeline(encoder: Moody, tmp_path: Path) -> Iterator[Pipeline]:
     tables, ticks = NativeTables(tmp_path, buckets=2), itertools.count()
     tables.ensure()
     online = SqliteStore(tmp_path / "online.sqlite")
-    clock = lambda: NOW + timedelta(seconds=next(ticks))  # noqa: E731
+    clock = lambda: NOW + timedelta(seconds=next(ticks))  # noqa: E731 - one line reads best
     attempts = tmp_path / "jude.attempt"
     yield make_pipeline(tables, online, clock, encode=resilient(encoder.encode), attempts_file=attempts)
     online.close()

@@ -38,7 +38,7 @@ def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
     tables, ticks = NativeTables(tmp_path, buckets=2), itertools.count()
     tables.ensure()
     online = SqliteStore(tmp_path / "online.sqlite")
-    clock = lambda: NOW + timedelta(seconds=next(ticks))  # noqa: E731
+    clock = lambda: NOW + timedelta(seconds=next(ticks))  # noqa: E731 - one line reads best
     yield make_pipeline(tables, online, clock, entities=with_limit(200))
     online.close()
 

@@ -36,7 +36,7 @@ def test_other_numbers_than_powers_of_two_are_refused(wrong: int):
 
 @pytest.mark.spark
 def test_spark_gives_the_same_buckets(spark):
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as F  # noqa: N812 - the name that every Spark user knows
 
     rows = [(kind, entity_id) for kind in ("job", "", "Bewerbung ü") for entity_id in ODD]
     keys = spark.createDataFrame(rows, "kind string, id string")

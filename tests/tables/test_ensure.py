@@ -142,7 +142,7 @@ def test_spark_makes_the_same_table_and_checks_it_by_the_same_rules(spark, tmp_p
 
     native_ensure.ensure_table(EMBEDDING_CURRENT, str(native), {})
     ours, theirs = found_in(spark, name), native_ensure.found_in(DeltaTable(native))
-    fields = lambda found: [(f["name"], f["metadata"]) for f in found.schema["fields"]]  # noqa: E731
+    fields = lambda found: [(f["name"], f["metadata"]) for f in found.schema["fields"]]  # noqa: E731 - one line reads best
     assert fields(ours) == fields(theirs)
     assert (ours.partition_by, ours.min_reader, ours.min_writer) == (theirs.partition_by, 1, 3)
     same = {k: v for k, v in theirs.properties.items() if "constraints" not in k}

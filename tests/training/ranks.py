@@ -80,9 +80,9 @@ def be_rank(rank: int, out: Path) -> None:
 def main(out: Path) -> None:
     """Import once, then fork: four times the imports would be most of the test."""
     os.environ["DS_ACCELERATOR"] = "cpu"
-    import deepspeed  # noqa: F401
-    import peft  # noqa: F401
-    import transformers.models.bert.modeling_bert  # noqa: F401
+    import deepspeed  # noqa: F401 - before the fork
+    import peft  # noqa: F401 - before the fork
+    import transformers.models.bert.modeling_bert  # noqa: F401 - before the fork
 
     ended = fork_ranks(RANKS, lambda rank: be_rank(rank, out))
     assert [status for status, _ in ended] == [0] * RANKS

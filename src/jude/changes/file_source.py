@@ -206,10 +206,10 @@ class RecordedChangesReader(SimpleDataSourceStreamReader, SupportsTriggerAvailab
         self._schema = schema
         self._names: Callable[[], frozenset[str]] = cursor.names
 
-    def initialOffset(self) -> dict[str, Any]:  # noqa: N802
+    def initialOffset(self) -> dict[str, Any]:  # noqa: N802 - Spark's name
         return FileOffset().to_json()
 
-    def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
+    def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802 - Spark's name
         there_at_start = self._cursor.names()
         self._names = lambda: there_at_start
 
@@ -219,7 +219,7 @@ class RecordedChangesReader(SimpleDataSourceStreamReader, SupportsTriggerAvailab
         # A list's iterator, not a generator: Spark copies it before it uses it.
         return iter(list(self._batches(iter(tables)))), start if end == begin else end.to_json()
 
-    def readBetweenOffsets(self, start: dict[str, Any], end: dict[str, Any]) -> Iterator[Any]:  # noqa: N802
+    def readBetweenOffsets(self, start: dict[str, Any], end: dict[str, Any]) -> Iterator[Any]:  # noqa: N802 - Spark's name
         tables = self._cursor.read_again(FileOffset.from_json(start), FileOffset.from_json(end))
         return self._batches(tables)
 

@@ -60,7 +60,7 @@ class BrokerView:
         ends = (self._offsets(description.name(), partitions, at) for at in (spec.earliest(), spec.latest()))
         return Topic(str(description.topicId().toString()), *ends)
 
-    def _offsets(self, name: str, partitions: Iterable[int], at: Any) -> dict[int, int]:  # noqa: ANN401
+    def _offsets(self, name: str, partitions: Iterable[int], at: Any) -> dict[int, int]:  # noqa: ANN401 - Java's
         asked = self._jvm.java.util.HashMap()
         places = {partition: self._kafka.common.TopicPartition(name, partition) for partition in partitions}
         for place in places.values():

@@ -18,7 +18,7 @@ class Embedder(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow is An
         spec = EncoderSpec("folder", path=context.artifacts["model"])
         self._tokeniser, self._encoder = open_tokeniser(spec), open_encoder(spec)
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> list[list[float]]:  # noqa: ANN401
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> list[list[float]]:  # noqa: ANN401 - MLflow's
         """Embed texts without a prompt: the caller writes it before the text where the model wants one."""
         column = model_input.iloc[:, 0] if hasattr(model_input, "iloc") else model_input
         inputs = self._tokeniser.inputs("", [str(text) for text in column])

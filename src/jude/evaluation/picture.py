@@ -60,7 +60,7 @@ def _draw_set(axis: Any, one: SetReport, report: Report) -> None:  # noqa: ANN40
     axis.grid(axis="x", alpha=0.3)
 
 
-def _draw_interval(axis: Any, found: Interval, height: float, colour: str, label: str | None) -> None:  # noqa: ANN401
+def _draw_interval(axis: Any, found: Interval, height: float, colour: str, label: str | None) -> None:  # noqa: ANN401 - matplotlib's
     # A resampled ECE is larger than the whole set's: its interval may not hold the estimate.
     spread = [[max(0.0, found.mean - found.low)], [max(0.0, found.high - found.mean)]]
     axis.errorbar([found.mean], [height], xerr=spread, fmt="o", capsize=3, color=colour, label=label)

@@ -22,7 +22,7 @@ MOST_RECORDS: Final = 500
 _WAIT_SECONDS: Final = 0.5
 
 
-def open_consumer(bootstrap_servers: str, group: str, topic: str = TOPIC, **options: str) -> Any:  # noqa: ANN401
+def open_consumer(bootstrap_servers: str, group: str, topic: str = TOPIC, **options: str) -> Any:  # noqa: ANN401 - no types
     """Subscribe from the beginning, or from where this group stopped; offsets are committed by us alone."""
     from confluent_kafka import Consumer
 
@@ -40,7 +40,7 @@ def open_consumer(bootstrap_servers: str, group: str, topic: str = TOPIC, **opti
     return consumer
 
 
-def follow(consumer: Any, store: OnlineStore, stop: Callable[[], bool]) -> dict[PutStatus, int]:  # noqa: ANN401
+def follow(consumer: Any, store: OnlineStore, stop: Callable[[], bool]) -> dict[PutStatus, int]:  # noqa: ANN401 - no types
     """Apply records until `stop`; give how many were stored, repeated and stale.
 
     Raises KafkaException, ValueError for a record that is not of this topic, and what the store raises: nothing is

@@ -103,7 +103,7 @@ def code_version() -> str:
     here = Path(__file__).parent
     asked = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
     try:
-        commit = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+        commit = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603 - git
     except (OSError, subprocess.SubprocessError):
         return __version__
     return f"{__version__} {commit}"

@@ -54,14 +54,14 @@ class EmbeddingClient:
         request = pb.EmbedRequest(input=input_of(content), options=options_of(wanted))
         return read_single(self._call(self._methods.embed, request))
 
-    def embed_batch(self, contents: Sequence[Content], wanted: Wanted = Wanted()) -> Embeddings:  # noqa: B008
+    def embed_batch(self, contents: Sequence[Content], wanted: Wanted = Wanted()) -> Embeddings:  # noqa: B008 - frozen
         """Embed a list; items without a vector have NaN and their error. Raises RefusedError for the list as such."""
         return read_batch(self._call(self._methods.embed_batch, _batch(0, contents, wanted)))
 
     def embed_stream(
         self,
         lists: Iterable[Sequence[Content]],
-        wanted: Wanted = Wanted(),  # noqa: B008
+        wanted: Wanted = Wanted(),  # noqa: B008 - frozen
     ) -> Iterator[tuple[int, Embeddings | RefusedError]]:
         """Embed many lists over one stream: (number of the list, answer or refusal), as they are ready.
 
@@ -117,19 +117,19 @@ class AsyncEmbeddingClient:
         """Close the connection."""
         await self._channel.close()
 
-    async def embed(self, content: Content, wanted: Wanted = Wanted()) -> Embeddings:  # noqa: B008
+    async def embed(self, content: Content, wanted: Wanted = Wanted()) -> Embeddings:  # noqa: B008 - frozen
         """Embed one text, or its token ids. Raises RefusedError."""
         request = pb.EmbedRequest(input=input_of(content), options=options_of(wanted))
         return read_single(await self._call(self._methods.embed, request))
 
-    async def embed_batch(self, contents: Sequence[Content], wanted: Wanted = Wanted()) -> Embeddings:  # noqa: B008
+    async def embed_batch(self, contents: Sequence[Content], wanted: Wanted = Wanted()) -> Embeddings:  # noqa: B008 - frozen
         """Embed a list; items without a vector have NaN and their error. Raises RefusedError for the list as such."""
         return read_batch(await self._call(self._methods.embed_batch, _batch(0, contents, wanted)))
 
     async def embed_stream(
         self,
         lists: Iterable[Sequence[Content]],
-        wanted: Wanted = Wanted(),  # noqa: B008
+        wanted: Wanted = Wanted(),  # noqa: B008 - frozen
     ) -> AsyncIterator[tuple[int, Embeddings | RefusedError]]:
         """Embed many lists over one stream, as the other client does."""
         requests = (_batch(number, contents, wanted) for number, contents in enumerate(lists))
@@ -167,7 +167,7 @@ class _Methods:
     """The four methods over one connection, sync or async."""
 
     def __init__(self, channel: Any) -> None:  # noqa: ANN401  grpc ships no types
-        def unary(name: str, answer: type[Message]) -> Any:  # noqa: ANN401
+        def unary(name: str, answer: type[Message]) -> Any:  # noqa: ANN401 - gRPC's
             return channel.unary_unary(f"/{_SERVICE}/{name}", _written, answer.FromString)
 
         self.embed = unary("Embed", pb.EmbedResponse)

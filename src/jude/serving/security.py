@@ -26,7 +26,7 @@ class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     async def intercept_service(
         self,
         continuation: Callable[[Any], Awaitable[Any]],
-        handler_call_details: Any,  # noqa: ANN401
+        handler_call_details: Any,  # noqa: ANN401 - gRPC's
     ) -> Any:  # noqa: ANN401  grpc ships no types
         """Let the call through, or answer it with UNAUTHENTICATED."""
         if handler_call_details.method.startswith(_HEALTH) or self._accepts(handler_call_details.invocation_metadata):

@@ -158,7 +158,7 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
-def _bound(key: str, server: Any, host: str, port: int, credentials: Any | None) -> int:  # noqa: ANN401
+def _bound(key: str, server: Any, host: str, port: int, credentials: Any | None) -> int:  # noqa: ANN401 - gRPC's
     """Open a port. Raises TerminalEnvironmentError when it is in use or not allowed."""
     address = f"{host}:{port}"
     try:

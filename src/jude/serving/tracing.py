@@ -43,7 +43,7 @@ def spans_of(provider: Any) -> Span:  # noqa: ANN401  opentelemetry is optional
 
     tracer, propagator = provider.get_tracer("jude.serving"), TraceContextTextMapPropagator()
 
-    def span(method: str, metadata: Any) -> AbstractContextManager[object]:  # noqa: ANN401
+    def span(method: str, metadata: Any) -> AbstractContextManager[object]:  # noqa: ANN401 - gRPC's
         carrier = {key: value for key, value in metadata or () if isinstance(value, str)}
         parent = propagator.extract(carrier)
         found: AbstractContextManager[object] = tracer.start_as_current_span(

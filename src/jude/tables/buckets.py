@@ -41,7 +41,7 @@ def buckets_of(entity_types: Sequence[str], entity_ids: Sequence[str], buckets: 
 
 def bucket_column(entity_type: Column, entity_id: Column, buckets: int) -> Column:
     """Build the Spark expression of the same hash (int)."""
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as F  # noqa: N812 - the name that every Spark user knows
 
     head = F.substring(F.md5(F.concat(entity_type, F.lit("\0"), entity_id).cast("binary")), 1, 8)
     return (F.conv(head, 16, 10).cast("long") % F.lit(buckets)).cast("int")

@@ -228,7 +228,7 @@ class SparkTables:
 
         Columns out: asked's, then `columns`
         """
-        from pyspark.sql import functions as F  # noqa: N812
+        from pyspark.sql import functions as F  # noqa: N812 - the name that every Spark user knows
 
         session = self._session(asked.num_rows)
         table = self.read(spec, session)
@@ -322,6 +322,6 @@ def spark_errors(where: str) -> Iterator[None]:
 
 
 def _equals(name: str, value: Any) -> Column:  # noqa: ANN401  a literal of the column's type
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as F  # noqa: N812 - the name that every Spark user knows
 
     return F.col(name) == F.lit(value)

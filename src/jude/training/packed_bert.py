@@ -43,7 +43,7 @@ def packed_bert(bert: Any, checkpointing: str) -> PackedBert:  # noqa: ANN401  a
     )
 
 
-def _embedding(tables: Any, first: int) -> Callable[[Tensor, Tensor], Tensor]:  # noqa: ANN401
+def _embedding(tables: Any, first: int) -> Callable[[Tensor, Tensor], Tensor]:  # noqa: ANN401 - transformers'
     def embed(ids_T: Tensor, places_T: Tensor) -> Tensor:
         x_TD = tables.word_embeddings(ids_T) + tables.position_embeddings(places_T + first)
         hidden_TD: Tensor = tables.LayerNorm(x_TD + tables.token_type_embeddings.weight[0])
@@ -52,7 +52,7 @@ def _embedding(tables: Any, first: int) -> Callable[[Tensor, Tensor], Tensor]:  
     return embed
 
 
-def _layer(layer: Any, heads: int) -> Layer:  # noqa: ANN401
+def _layer(layer: Any, heads: int) -> Layer:  # noqa: ANN401 - transformers'
     attention, out = layer.attention.self, layer.attention.output
     return Layer(
         heads=heads,

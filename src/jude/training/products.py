@@ -38,7 +38,7 @@ def _base(layer: Any) -> nn.Linear:  # noqa: ANN401  peft ships no types
     return base
 
 
-def _plain_adapter(layer: Any) -> bool:  # noqa: ANN401
+def _plain_adapter(layer: Any) -> bool:  # noqa: ANN401 - peft's
     return hasattr(layer, "lora_A") and all(isinstance(drop, nn.Identity) for drop in layer.lora_dropout.values())
 
 
@@ -114,12 +114,12 @@ def _stacked(layers: Sequence[nn.Linear]) -> tuple[Tensor, Tensor | None]:
 
 class _Fixed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x_TD: Tensor, residual_TF: Tensor | None, there: Dense, back: Dense) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, x_TD: Tensor, residual_TF: Tensor | None, there: Dense, back: Dense) -> Tensor:  # noqa: ANN401 - autograd's
         ctx.back = back
         return there(x_TD) if residual_TF is None else there.plus(x_TD, residual_TF)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # noqa: ANN401 - autograd's
         grad_TF = grads[0].contiguous()
         grad_TD = ctx.back(grad_TF) if ctx.needs_input_grad[0] else None
         return grad_TD, grad_TF if ctx.needs_input_grad[1] else None, None, None
@@ -130,7 +130,7 @@ class _Merged(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401
+        ctx: Any,  # noqa: ANN401 - autograd's
         x_TD: Tensor,
         weight_FD: Tensor,
         bias_F: Tensor | None,
@@ -142,7 +142,7 @@ class _Merged(torch.autograd.Function):
         return Dense(_merged(weight_FD, scale, halves), bias_F)(x_TD)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - autograd's
         x_TD, *halves = ctx.saved_tensors
         grad_TF, parts = grads[0].contiguous(), len(halves) // 2
         grad_TD = None
