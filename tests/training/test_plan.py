@@ -15,7 +15,7 @@ from jude.errors import TerminalSettingsError
 from jude.training.plan import GPUS, Way, duration_of, memory_of, shape_named
 from jude.training.plan.memory import kept_per_token
 from jude.training.plan.shapes import shape_of
-from jude.training.plan.speed import flops_per_token
+from jude.training.plan.speed import encoded_again, flops_per_token
 from jude.training.settings import LoraSettings, ModelSettings
 from jude.training.towers import Towers
 
@@ -120,6 +120,14 @@ def test_time_is_arithmetic_over_utilisation() -> None:
     found = duration_of(shape, way, GPUS["h100"], tokens=1e9, utilisation=0.5)
     assert found.tokens_per_second == pytest.approx(8 * 989e12 * 0.5 / flops_per_token(shape, way))
     assert found.hours == pytest.approx(1e9 / found.tokens_per_second / 3600)
+
+
+def test_chunks_that_are_kept_cost_memory_and_save_a_pass() -> None:
+    shape = shape_named(MINILM)
+    lean, kept = Way(batch_pairs=64, chunk_tokens=2048), Way(batch_pairs=64, chunk_tokens=2048, kept_tokens=16384)
+    assert memory_of(shape, kept).activations == 8 * memory_of(shape, lean).activations
+    assert (encoded_again(lean), encoded_again(kept)) == (1 - 2048 / 32768, 0.5)
+    assert encoded_again(Way(batch_pairs=2, text_tokens=16)) == 0
 
 
 def test_a_shape_that_nobody_knows_is_refused() -> None:

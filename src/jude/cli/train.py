@@ -44,6 +44,7 @@ def plan_command(
     text_tokens: Annotated[int, typer.Option("--text-tokens", min=1, help="Tokens of an average text.")] = 256,
     batch: Annotated[int, typer.Option("--batch", min=2, help="Pairs of an update, over all GPUs.")] = 1024,
     chunk_tokens: Annotated[int, typer.Option("--chunk-tokens", min=1, help="batch.chunk_tokens.")] = 8192,
+    kept_tokens: Annotated[int, typer.Option("--kept-tokens", min=0, help="batch.kept_tokens.")] = 0,
     roles: Annotated[Roles, typer.Option("--train", help="LoRA on qkv or all layers, or the full model.")] = Roles.QKV,
     rank: Annotated[int, typer.Option("--rank", min=1, help="Of LoRA.")] = 16,
     zero: Annotated[int, typer.Option("--zero", min=0, max=3, help="Stage; this trainer has 0 and 1.")] = 1,
@@ -60,7 +61,7 @@ def plan_command(
     shape = shape_named(model)
     way = Way(
         gpus=gpus, rank=None if roles is Roles.FULL else rank, roles="all" if roles is Roles.FULL else roles.value,
-        zero=zero, chunk_tokens=chunk_tokens, batch_pairs=batch, text_tokens=text_tokens,
+        zero=zero, chunk_tokens=chunk_tokens, kept_tokens=kept_tokens, batch_pairs=batch, text_tokens=text_tokens,
     )  # fmt: skip
     plans = _plans(shape, way, GPUS[gpu], 2 * pairs * text_tokens, utilisation)
     if as_json:
@@ -113,7 +114,7 @@ _ROWS: dict[str, Callable[[Memory, Duration], str]] = {
     "trained, in float32": lambda memory, _: _gib(memory.trained),
     "gradients": lambda memory, _: _gib(memory.gradients),
     "optimizer": lambda memory, _: _gib(memory.optimizer),
-    "activations of a chunk": lambda memory, _: _gib(memory.activations),
+    "activations": lambda memory, _: _gib(memory.activations),
     "the layer at work": lambda memory, _: _gib(memory.working),
     "vectors and scores of the batch": lambda memory, _: _gib(memory.vectors),
     "together, with CUDA's own": lambda memory, _: f"{_needed(memory):,.1f}",

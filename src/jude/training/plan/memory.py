@@ -27,8 +27,14 @@ class Way:
     bytes_per_number: int = 2  # of base and activations: 2 bfloat16, 4 float32
     checkpointing: Checkpointing = "none"
     chunk_tokens: int = 8192  # of one forward pass
+    kept_tokens: int = 0  # of chunks that keep their states, so that they are not encoded twice
     batch_pairs: int = 1024  # of one update, over all GPUs
     text_tokens: int = 256  # of an average text
+
+    @property
+    def held_tokens(self) -> int:
+        """Tokens whose states are there at a time: kept chunks are freed before others are encoded again."""
+        return max(self.chunk_tokens, self.kept_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Memory:
     trained: float  # adapters in float32; of full training the float32 copies
     gradients: float
     optimizer: float
-    activations: float  # kept for the backward pass of one chunk
+    activations: float  # kept for the backward pass
     working: float  # of the layer that is being computed
     vectors: float  # of the whole batch, with the scores of the loss
 
@@ -63,7 +69,7 @@ def memory_of(shape: Shape, way: Way) -> Memory:
         gradients=trained * _FLOAT / shared[2],
         # AdamW's two moments, and DeepSpeed's own float32 copy of what it moves.
         optimizer=trained * 3 * _FLOAT / shared[1],
-        activations=way.chunk_tokens * per_token,
+        activations=way.held_tokens * per_token,
         working=way.chunk_tokens * (again + way.bytes_per_number * (shape.inner + 3 * shape.width)),
         vectors=_vectors(shape, way),
     )

@@ -59,7 +59,7 @@ def flops_per_token(shape: Shape, way: Way) -> float:
     """Count multiplications and additions of a training step, per token.
 
     A product costs 2 per weight forwards and 2 for the gradient of its input; 2 more where its weight is trained.
-    GradCache encodes every chunk but the last once more; checkpointing computes what it dropped again.
+    GradCache encodes every chunk that is not kept once more; checkpointing computes what it dropped again.
     """
     attention = 4 * shape.heads * shape.head_width * shape.layers * way.text_tokens * (1.0 if shape.bert else 0.5)
     forward = 2 * shape.in_products + attention
@@ -70,5 +70,5 @@ def flops_per_token(shape: Shape, way: Way) -> float:
 
 def encoded_again(way: Way) -> float:
     """Give the share of a batch that GradCache encodes a second time."""
-    chunks = max(1.0, 2 * way.batch_pairs * way.text_tokens / way.gpus / way.chunk_tokens)
-    return (chunks - 1) / chunks
+    tokens = 2 * way.batch_pairs * way.text_tokens / way.gpus
+    return max(0.0, 1 - way.held_tokens / tokens)
