@@ -28,7 +28,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         driver_memory="2g",  # it lives through hundreds of tests, and Delta remembers the tables of each
         extra={
             "spark.sql.warehouse.dir": str(warehouse),
-            # Tests are many short queries: compiling each costs more than running it.
+            # Tests are many short queries: compiling each, by Spark and then by the JVM, costs more than running it.
+            "spark.sql.codegen.wholeStage": "false",
+            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
             "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         },
     )

@@ -53,7 +53,8 @@ def test_bulk_and_scale_and_their_keys(tmp_path: Path, capsys: pytest.CaptureFix
 def test_live(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, writer: str):
     monkeypatch.setattr(live, "ENTITIES", 50)
     monkeypatch.setattr(live, "WARM_UP", {"native": 1, "spark": 1})
-    few = ["--shared", str(tmp_path), "--writer", writer, "--many", "100", "--buckets", "4", "--batches", "2"]
+    many = {"native": "100", "spark": "0"}[writer]
+    few = ["--shared", str(tmp_path), "--writer", writer, "--many", many, "--buckets", "4", "--batches", "2"]
     found = last_line(["live", *few], capsys)
     expected = {
         "native": ["batch_p50_ratio_100", "batch_p50_seconds", "batch_p95_seconds"],

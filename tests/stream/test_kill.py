@@ -4,38 +4,48 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
 
+from jude.settings import load_settings
 from jude.tables.spec import TABLES
 from tests.stream.reading import rows_of
 from tests.stream.test_crashes import CLOCKS
+from tests.stream.test_stream import stream
 
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parent.parent.parent
-KILLS = int(os.environ.get("JUDE_TEST_KILLS", "3"))  # each costs a start of Spark; `make test-kills` makes it 10
+KILLS = int(os.environ.get("JUDE_TEST_KILLS", "2"))  # each costs a start of Spark; `make test-kills` makes it 10
+SAMPLE_FILES = 3 if KILLS < 5 else 12  # every kill needs some batches of its own
+ROWS_PER_BATCH = 150
 GIVE_UP_SECONDS = 300
 
 
-def start(folder: Path, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    overrides = {
+def overrides_of(folder: Path, source: Path) -> list[str]:
+    places = {
+        "source.path": source,
         "stream.checkpoint": folder / "checkpoint",
         "tables.root": folder / "tables",
         "online.path": folder / "online.sqlite",
-        "source.max_offsets_per_trigger": 150,
+        "source.max_offsets_per_trigger": ROWS_PER_BATCH,
         "log.level": "WARNING",
-        **(more or {}),
     }
-    sets = [argument for key, value in overrides.items() for argument in ("--set", f"{key}={value}")]
+    return [f"{key}={value}" for key, value in places.items()]
+
+
+def start(folder: Path, source: Path) -> subprocess.Popen[bytes]:
+    sets = [part for override in overrides_of(folder, source) for part in ("--set", override)]
     command = [sys.executable, "jobs/embed_stream.py", "--conf", "conf/test.yml", "--available-now", *sets]
     log = (folder.parent / f"{folder.name}.log").open("ab")
     return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
@@ -62,8 +72,8 @@ def kill_once_it_works(process: subprocess.Popen[bytes], folder: Path, wait_seco
     return True
 
 
-def finish(folder: Path) -> None:
-    process = start(folder)
+def finish(folder: Path, source: Path) -> None:
+    process = start(folder, source)
     assert process.wait(GIVE_UP_SECONDS) == 0, log_of(folder)
 
 
@@ -72,19 +82,28 @@ def log_of(folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first files of the recorded sample."""
+    folder = tmp_path_factory.mktemp("sample")
+    for file in sorted((ROOT / "data" / "sample").glob("*.jsonl.gz"))[:SAMPLE_FILES]:
+        shutil.copy(file, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(spark: SparkSession, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a run that nothing disturbed has made."""
     folder = tmp_path_factory.mktemp("whole")
-    finish(folder)
+    stream(spark, load_settings(ROOT / "conf" / "test.yml", overrides_of(folder, sample)))
     return folder
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB, in memory."""
+    """A file system of 1 MiB, in memory."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "jude-test", str(disk)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "jude-test", str(disk)]
     if sys.platform != "linux" or subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("no right to mount a small file system here")
     yield disk
@@ -93,26 +112,28 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.spark
 @pytest.mark.timeout(1500)  # twelve starts of a JVM, on whatever machine this is
-def test_kills_at_random_moments_leave_no_trace(tmp_path: Path, whole: Path):
+def test_kills_at_random_moments_leave_no_trace(tmp_path: Path, sample: Path, whole: Path):
     chance = random.Random(os.environ.get("JUDE_TEST_SEED", "7"))
     killed = tmp_path
     kills = 0
     for _ in range(KILLS):
-        kills += kill_once_it_works(start(killed), killed, chance.uniform(0, 0.8))
-    finish(killed)
+        kills += kill_once_it_works(start(killed, sample), killed, chance.uniform(0, 0.8))
+    finish(killed, sample)
     assert kills == KILLS, "the stream ended before it was killed often enough: lower max_offsets_per_trigger"
     assert_same_tables(killed, whole)
     check_once_each(killed)
 
 
 @pytest.mark.spark
-def test_a_full_disk_ends_the_job_with_a_sentence_and_the_next_start_goes_on(small_disk: Path, whole: Path):
-    process = start(small_disk)
-    assert process.wait(GIVE_UP_SECONDS) != 0, "4 MiB were enough: make the disk smaller"
+def test_a_full_disk_ends_the_job_with_a_sentence_and_the_next_start_goes_on(
+    small_disk: Path, sample: Path, whole: Path
+):
+    process = start(small_disk, sample)
+    assert process.wait(GIVE_UP_SECONDS) != 0, "1 MiB was enough: make the disk smaller"
     assert committed(small_disk) > 0, "the disk was full before anything happened"
     assert "no space left" in log_of(small_disk).lower()
     subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
-    finish(small_disk)
+    finish(small_disk, sample)
     assert_same_tables(small_disk, whole)
     check_once_each(small_disk)
 
