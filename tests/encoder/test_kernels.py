@@ -67,9 +67,7 @@ def test_the_vectors_are_the_same_by_plain_products(
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("key_heads", [4, 2])
-def test_attention_in_bfloat16_is_that_of_torch(
-    monkeypatch: pytest.MonkeyPatch, key_heads: int, causal: bool
-) -> None:
+def test_attention_in_bfloat16_is_that_of_torch(monkeypatch: pytest.MonkeyPatch, key_heads: int, causal: bool) -> None:
     monkeypatch.setattr(kernels, "_CACHED_SCORES", 5000)  # the longer texts take their heads in several parts
     monkeypatch.setattr(kernels, "_LONGEST_IN_PRODUCTS", 60)  # the longest takes torch's own way
     lengths = [1, 1, 7, 7, 7, 40, 60, 61]
