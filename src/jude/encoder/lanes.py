@@ -36,11 +36,17 @@ class Lanes:
     def _start(self) -> ThreadPoolExecutor:
         """Start all threads now: a thread's count is set when it begins, and is torch's default for later threads."""
         whole = torch.get_num_threads()
-        pool = ThreadPoolExecutor(self.count, "jude-encode", torch.set_num_threads, (1,))
+        pool = ThreadPoolExecutor(self.count, "jude-encode", _take_one_core)
         together = Barrier(self.count)
         _do(pool.map(lambda _: together.wait(), range(self.count)))
         torch.set_num_threads(whole)
         return pool
+
+
+def _take_one_core() -> None:
+    """Torch sets a thread's count at its first use to that of the process: use it, so that this one comes later."""
+    torch.get_num_threads()
+    torch.set_num_threads(1)
 
 
 def _do(results: Iterable[object]) -> None:

@@ -1,0 +1,39 @@
+"""Passes side by side: one core each, and all of them for a single pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from jude.encoder.lanes import Lanes  # noqa: E402 - after importorskip
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def threads_of_a_pass() -> int:
+    torch.ones(64, 64).exp().sum()  # torch looks at a thread's count when it first computes there
+    return int(torch.get_num_threads())
+
+
+def test_each_lane_computes_with_one_thread_and_a_single_pass_with_all() -> None:
+    lanes = Lanes(2)
+
+    assert [lanes.on_one_core(threads_of_a_pass) for _ in range(4)] == [1] * 4
+    assert threads_of_a_pass() == 2
+
+
+def test_the_first_error_of_a_part_is_raised() -> None:
+    def work(part: int) -> None:
+        if part == 2:
+            raise ValueError("part 2")
+
+    with pytest.raises(ValueError, match="part 2"):
+        Lanes(2).run(work, [1, 2, 3], 2)
