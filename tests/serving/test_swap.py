@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,19 +15,18 @@ from jude.cli.serve import specs_of
 from jude.encoder.opening import models_loaded
 from jude.encoder.version import InputHasher
 from jude.errors import TerminalSettingsError
-from jude.serving.client import EmbeddingClient, Wanted
+from jude.serving.client import AsyncEmbeddingClient, Wanted
 from jude.serving.lanes import Lane
 from tests.serving.running import Running, running, settings_with
 
-REQUESTS, TEXTS_EACH, CALLERS = 10_000, 2, 16
+REQUESTS, CALLERS = 10_000, 16
 
 
 def test_ten_thousand_requests_during_swaps_none_lost_and_none_mixed() -> None:
     with running("serving.online_queue_seconds=60.0") as up:
         swapping = threading.Thread(target=swap_for_a_while, args=(up,))
         swapping.start()
-        with ThreadPoolExecutor(CALLERS) as threads:
-            seen = [version for part in threads.map(lambda n: ask_many(up, n), range(CALLERS)) for version in part]
+        seen = asyncio.run(ask_at_once(up))
         swapping.join()
 
     assert len(seen) == REQUESTS
@@ -41,12 +40,18 @@ def swap_for_a_while(up: Running) -> None:
         time.sleep(0.3)
 
 
-def ask_many(up: Running, caller: int) -> list[str]:
+async def ask_at_once(up: Running) -> list[str]:
+    async with AsyncEmbeddingClient(up.address, timeout_seconds=60) as client:
+        parts = await asyncio.gather(*(ask_many(client, caller) for caller in range(CALLERS)))
+    return [version for part in parts for version in part]
+
+
+async def ask_many(client: AsyncEmbeddingClient, caller: int) -> list[str]:
     """Ask for lists; every answer's hashes must be those of the one version that it names."""
-    client, versions = EmbeddingClient(up.address, timeout_seconds=60), []
+    versions = []
     for number in range(REQUESTS // CALLERS):
-        ids = [[caller + 1, number + 1], [number + 1]][:TEXTS_EACH]
-        found = client.embed_batch(ids, Wanted(lane=Lane.ONLINE))
+        ids = [[caller + 1, number + 1], [number + 1]]
+        found = await client.embed_batch(ids, Wanted(lane=Lane.ONLINE))
         hasher = InputHasher(found.model_version, "")
         assert found.input_hashes == [hasher.hash(row) for row in ids]
         assert np.isfinite(found.vectors).all()
