@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -138,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--share", action="append", type=float, help=f"of capacity; default: {SHARES}")
     parser.add_argument("--dtype", action="append", choices=("float32", "bfloat16"), help="default: float32")
     given = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers end, too
     names = [name for name in NAMES if given.only is None or name in given.only]
     say(describe())
     for name in names:

@@ -73,14 +73,14 @@ def test_the_model_gives_the_same_in_a_worker_which_loads_it_once(spark: SparkSe
 
     spec = EncoderSpec("all-minilm-l6-v2", threads=1)
     encode = encode_in_executors(spark, spec)
-    inputs = [[101, 2000 + n, 102] for n in range(40)]
+    inputs = [[101, 2000, 102]]  # one task: another worker would import torch for seconds to show the same
     before = loads_per_worker(spark)
     vectors = [encode(inputs) for _ in range(3)]
     after = loads_per_worker(spark)
     own = open_encoder(spec).encode(inputs)
     assert all((v * own).sum(axis=1).min() >= 0.9999 for v in vectors)
     made = [after[pid] - before.get(pid, 0) for pid in after]
-    assert max(made) == 1  # three batches of two tasks, one load per process
+    assert max(made) == 1  # three batches, one load in each process that had rows
 
 
 def loads_per_worker(spark: SparkSession) -> dict[int, int]:

@@ -40,8 +40,8 @@ def _for_one_core(spec: EncoderSpec) -> EncoderSpec:
 
 def _encode_batches(spec: EncoderSpec) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def encode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        encoder = open_encoder(spec)  # remembered by its module, so by this worker process
-        for batch in batches:
+        for batch in batches:  # a task without rows loads no model
+            encoder = open_encoder(spec)  # remembered by its module, so by this worker process
             vectors = encoder.encode(batch["token_ids"].to_pylist()).astype("<f4", copy=False)
             data = pa.array([row.tobytes() for row in vectors], pa.binary())
             yield batch.drop_columns("token_ids").append_column("vector", data)
