@@ -25,6 +25,7 @@ from jude.training.settings import (
 )
 from jude.training.towers import Towers
 from jude.training.trainer import Trainer
+from tests.encoder.tiny import build
 from tests.training.forking import fork_ranks
 from tests.training.sentences import sentences
 
@@ -33,7 +34,7 @@ RANKS, UPDATES, KILLED_AFTER = 2, 6, 5  # the newest checkpoint is that of updat
 
 def settings_in(out: Path) -> TrainingSettings:
     return TrainingSettings(
-        model=ModelSettings(max_tokens=16, device="cpu"),
+        model=ModelSettings(base=str(out / "base"), max_tokens=16, device="cpu"),
         lora=LoraSettings(rank=2, dropout=0.1),
         batch=BatchSettings(pairs=4, hard_negatives=1, mine_every=3),
         run=RunSettings(log_every=1, save_every=2, watch_every=1),
@@ -43,7 +44,8 @@ def settings_in(out: Path) -> TrainingSettings:
 
 def killed_and_resumed(out: Path) -> None:
     """Write killed.json: how the survivor ended, and how many seconds after the kill."""
-    pq.write_table(sentences(), out / "pairs.parquet")
+    build("bert", out / "base")
+    pq.write_table(sentences([f"w{n} w{n + 30}" for n in range(8)]), out / "pairs.parquet")
     assert [status for status, _ in fork_ranks(RANKS, train(out, "whole"))] == [0, 0]
     (survivor, at), (killed, killed_at) = fork_ranks(RANKS, train(out, "parts", killed_after=KILLED_AFTER))
     facts = {"survivor": os.waitstatus_to_exitcode(survivor), "killed": os.waitstatus_to_exitcode(killed)}

@@ -8,28 +8,22 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from jude.training.engines import Optimiser, ZeroEngine
+from jude.training.engines import EngineKind
 from jude.training.gather import gather_rows
-from jude.training.step import Step
 from tests.training.forking import fork_ranks
 from tests.training.killed import killed_and_resumed
-from tests.training.tiny import EVERY_TERM, cut, random_data, step_of, tiny_towers, whole_batch
+from tests.training.tiny import EVERY_TERM, random_data, step_of, tiny_towers, whole_batch
 
 UPDATES = 3
 RANKS = 4
 
 
-def updated(kind: str, group: dist.ProcessGroup | None, chunk_tokens: int) -> dict[str, object]:
+def updated(kind: EngineKind, group: dist.ProcessGroup | None, chunk_tokens: int) -> dict[str, object]:
     """Three updates; give the terms of each, the norms, and the weights after them."""
     data, towers = random_data(), tiny_towers()
-    step, objective = step_of(towers, data, EVERY_TERM, chunk_tokens)
-    if kind == "zero":
-        optimiser = Optimiser()
-        groups = optimiser.groups([p for p in towers.parameters() if p.requires_grad], objective.trained())
-        model = nn.ModuleDict({"towers": towers, "objective": objective})
-        step = Step(towers, objective, ZeroEngine(model, groups, optimiser), data, cut(chunk_tokens), group)
+    step, objective = step_of(towers, data, EVERY_TERM, chunk_tokens, engine=kind, group=group)
     updates = [step(whole_batch(data), rate=0.01) for _ in range(UPDATES)]
     weights = [p.detach().flatten() for p in [*towers.parameters(), *objective.trained()] if p.requires_grad]
     return {
@@ -42,8 +36,7 @@ def updated(kind: str, group: dist.ProcessGroup | None, chunk_tokens: int) -> di
 def gradients_of_pairs(group: dist.ProcessGroup) -> dict[str, Tensor]:
     """Encode shares on the ranks of a group; the averaged gradient of all terms."""
     data, towers = random_data(), tiny_towers()
-    step, objective = step_of(towers, data, EVERY_TERM, 60)
-    step._group = group
+    step, objective = step_of(towers, data, EVERY_TERM, 60, group=group)
     cached, terms, _ = step.encode(whole_batch(data))
     step._push(cached, torch.stack(list(terms.values())).sum())
     trained = [p for p in towers.parameters() if p.requires_grad] + objective.trained()
@@ -80,7 +73,7 @@ def be_rank(rank: int, out: Path) -> None:
 def main(out: Path) -> None:
     """Import once, then fork: four times the imports would be most of the test."""
     os.environ["DS_ACCELERATOR"] = "cpu"
-    import deepspeed  # noqa: F401 - before the fork
+    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401 - with ZeRO comes torch's compiler, before the fork
     import peft  # noqa: F401 - before the fork
     import transformers.models.bert.modeling_bert  # noqa: F401 - before the fork
 

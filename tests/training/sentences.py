@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 WORDS = ("nurse", "teacher", "welder", "baker", "lawyer", "pilot", "farmer", "actor")
 
 
-def sentences() -> pa.Table:
+def sentences(words: Sequence[str] = WORDS) -> pa.Table:
+    """Other words are for a tiny model, which knows w0 to w59 only."""
     return pa.table(
         {
-            "query_text": [f"senior {word}" for word in WORDS],
-            "query_type": ["member"] * len(WORDS),
-            "document_text": [f"we look for a {word}" for word in WORDS],
-            "document_type": ["job"] * len(WORDS),
-            "label": pa.array([1.0] * len(WORDS), pa.float32()),
+            "query_text": [f"senior {word}" for word in words],
+            "query_type": ["member"] * len(words),
+            "document_text": [f"we look for a {word}" for word in words],
+            "document_type": ["job"] * len(words),
+            "label": pa.array([1.0] * len(words), pa.float32()),
         }
     )

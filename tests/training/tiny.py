@@ -11,9 +11,10 @@ import torch
 from jude.encoder.protocol import ModelInput
 from jude.training.data import Batch, BatchMaker, TokenisedPairs, tokenise
 from jude.training.data.pairs import checked
-from jude.training.engines import Optimiser, PlainEngine
+from jude.training.engines import EngineKind, open_engine
+from jude.training.gather import Group
 from jude.training.objective import Objective
-from jude.training.settings import BatchSettings, LoraSettings, LossSettings, ModelSettings, VPSettings
+from jude.training.settings import BatchSettings, LoraSettings, LossSettings, ModelSettings, RunSettings, VPSettings
 from jude.training.step import Step
 from jude.training.towers import Towers
 
@@ -79,18 +80,19 @@ def tiny_towers(dropout: float = 0.0, checkpointing: str = "none", roles: Litera
 
 
 def step_of(
-    towers: Towers, data: TokenisedPairs, loss: LossSettings, chunk_tokens: int, kept_tokens: int = 0
+    towers: Towers,
+    data: TokenisedPairs,
+    loss: LossSettings,
+    chunk_tokens: int,
+    kept_tokens: int = 0,
+    engine: EngineKind = "plain",
+    group: Group = None,
 ) -> tuple[Step, Objective]:
     torch.manual_seed(2)
     objective = Objective(loss, data, WIDTH)
-    optimiser = Optimiser()
-    decayed = [p for p in towers.parameters() if p.requires_grad]
-    engine = PlainEngine(optimiser.groups(decayed, objective.trained()), optimiser)
-    return Step(towers, objective, engine, data, cut(chunk_tokens, kept_tokens)), objective
-
-
-def cut(chunk_tokens: int, kept_tokens: int = 0) -> BatchSettings:
-    return BatchSettings(chunk_tokens=chunk_tokens, kept_tokens=kept_tokens)
+    opened = open_engine(engine, towers, objective, RunSettings())
+    batch = BatchSettings(chunk_tokens=chunk_tokens, kept_tokens=kept_tokens)
+    return Step(towers, objective, opened, data, batch, group), objective
 
 
 def whole_batch(data: TokenisedPairs) -> Batch:

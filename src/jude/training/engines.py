@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -18,19 +17,8 @@ from jude.training.settings import RunSettings
 from jude.training.towers import Towers
 
 EngineKind = Literal["plain", "zero"]
-
-
-@dataclass(frozen=True, slots=True)
-class Optimiser:
-    """AdamW's numbers."""
-
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-
-    def groups(self, decayed: list[nn.Parameter], kept: list[nn.Parameter]) -> list[dict[str, Any]]:
-        """Give parameter groups; scales, biases and temperatures are not decayed."""
-        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-        return [group for group in groups if group["params"]]
+Parameters = list[dict[str, Any]]
+"""Groups as torch.optim takes them."""
 
 
 class Engine(Protocol):
@@ -58,10 +46,10 @@ class Engine(Protocol):
 class PlainEngine:
     """AdamW in this process; where ranks are many, each keeps all of the state."""
 
-    def __init__(self, parameters: list[dict[str, Any]], optimiser: Optimiser) -> None:
-        self._optimizer = torch.optim.AdamW(parameters, lr=0.0)
-        self._parameters = [p for group in parameters for p in group["params"]]
-        self._clip_norm = optimiser.clip_norm
+    def __init__(self, groups: Parameters, clip_norm: float) -> None:
+        self._optimizer = torch.optim.AdamW(groups, lr=0.0)
+        self._parameters = [p for group in groups for p in group["params"]]
+        self._clip_norm = clip_norm
 
     @contextmanager
     def exchange(self) -> Iterator[None]:
@@ -117,7 +105,7 @@ class ZeroEngine:
     and its keep_in_fp32_modules covers buffers only. So DeepSpeed is told nothing of bfloat16; autocast does it.
     """
 
-    def __init__(self, model: nn.Module, parameters: list[dict[str, Any]], optimiser: Optimiser) -> None:
+    def __init__(self, model: nn.Module, groups: Parameters, clip_norm: float) -> None:
         """Start DeepSpeed over an initialised process group; asserts that no parameter changed its dtype."""
         import deepspeed
 
@@ -127,17 +115,17 @@ class ZeroEngine:
         config = {
             "train_micro_batch_size_per_gpu": 1,  # DeepSpeed only multiplies with it; our batches are global
             "gradient_accumulation_steps": 1,
-            "gradient_clipping": optimiser.clip_norm,
+            "gradient_clipping": clip_norm,
             "zero_optimization": {"stage": 1, "overlap_comm": False},
             "zero_allow_untested_optimizer": True,
             "steps_per_print": 1_000_000_000,
         }
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=model, optimizer=torch.optim.AdamW(parameters, lr=0.0), config=config, dist_init_required=False
+            model=model, optimizer=torch.optim.AdamW(groups, lr=0.0), config=config, dist_init_required=False
         )
         after = {name: p.dtype for name, p in self._engine.module.named_parameters()}
         assert before == after, "DeepSpeed changed the dtype of a parameter"
-        self._parameters = [p for group in parameters for p in group["params"]]
+        self._parameters = [p for group in groups for p in group["params"]]
 
     def exchange(self) -> AbstractContextManager[None]:
         """One reduction for all chunks: by default each backward call would send its own."""
@@ -170,12 +158,16 @@ class ZeroEngine:
 
 
 def open_engine(kind: EngineKind, towers: Towers, objective: Objective, run: RunSettings) -> Engine:
-    """Give a fresh optimizer over the adapters and over what of the heads the objective reaches."""
-    optimiser = Optimiser(run.weight_decay, run.clip_norm)
+    """Give a fresh optimizer over the adapters, and over what of the heads the objective reaches.
+
+    Scales, biases and temperatures are not decayed.
+    """
     heads = objective.trained()
     for parameter in objective.parameters():
         parameter.requires_grad_(any(parameter is p for p in heads))
-    groups = optimiser.groups([p for p in towers.parameters() if p.requires_grad], heads)
+    adapters = [p for p in towers.parameters() if p.requires_grad]
+    groups = [{"params": adapters, "weight_decay": run.weight_decay}, {"params": heads, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
     if kind == "plain":
-        return PlainEngine(groups, optimiser)
-    return ZeroEngine(nn.ModuleDict({"towers": towers, "objective": objective}), groups, optimiser)
+        return PlainEngine(groups, run.clip_norm)
+    return ZeroEngine(nn.ModuleDict({"towers": towers, "objective": objective}), groups, run.clip_norm)
