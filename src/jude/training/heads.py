@@ -5,10 +5,14 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, gelu, normalize
+
+HEADS: Final = "heads.pt"
+"""Beside the adapter: head and temperature of a run's last phase, which a teacher scores with."""
 
 
 def log_odds(base_rate: float) -> float:

@@ -14,35 +14,29 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from jude.encoder.batches import token_batches
+from jude.encoder import EncoderSpec, open_encoder
 from jude.encoder.version import file_sha256
 from jude.errors import TerminalTrainingError
 from jude.settings.reading import validated
-from jude.training.base import chosen_device, find_base, open_model, open_tokeniser
+from jude.training.base import chosen_device, find_base, open_tokeniser
 from jude.training.data import tokenise
 from jude.training.data.joined import joined
 from jude.training.data.pairs import laid_out
 from jude.training.data.scores import SCORES, text_hashes
-from jude.training.heads import head_of
+from jude.training.heads import HEADS, head_of
 from jude.training.settings import TrainingSettings
-from jude.training.towers import Towers
-from jude.training.trainer import HEADS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-_CHUNK_TOKENS: Final = 4096
 SCHEMA: Final = "teacher_version string, query_text_hash string, document_text_hash string, teacher_score float"
 
 
 class Teacher:
     """The adapter and the head of a run of kind cross_encoder."""
 
-    def __init__(self, adapter: Path) -> None:
+    def __init__(self, adapter: Path, threads: int | None = None) -> None:
         """Raises TerminalTrainingError for the adapter of something else, or of another base."""
-        from peft import set_peft_model_state_dict
-        from safetensors.torch import load_file
-
         identity = _identity(adapter)
         settings = validated(TrainingSettings, identity["settings"], {(): str(adapter)})
         self._model = settings.model
@@ -50,23 +44,34 @@ class Teacher:
         if self._model.kind != "cross_encoder" or self._base.weights_hash != identity["base"]:
             raise TerminalTrainingError(f"{adapter} is no cross-encoder for the base {self._base.name} as it is here.")
         self.version = teacher_version(adapter)
-        device = chosen_device(self._model)
-        self._towers = Towers(open_model(self._base, self._model, device), self._model, settings.lora).eval()
-        set_peft_model_state_dict(self._towers.adapted, load_file(adapter / "adapter_model.safetensors"))
+        self._encoder = open_encoder(self._spec(adapter, threads))
         heads = torch.load(adapter / HEADS, weights_only=True)
-        self._head = head_of("joint", self._towers.width, 0.5).to(device)
+        self._head = head_of("joint", self._encoder.width, 0.5)
         self._head.load_state_dict({n.removeprefix("head."): t for n, t in heads.items() if n.startswith("head.")})
+
+    def _spec(self, adapter: Path, threads: int | None) -> EncoderSpec:
+        """Give the pipeline's own encoder of joined texts: the head reads vectors as long as pooling left them."""
+        device = chosen_device(self._model)
+        return EncoderSpec(
+            kind="folder",
+            path=str(self._base.folder),
+            adapter=str(adapter),
+            pooling=self._model.pooling,
+            mask=self._model.mask,
+            max_tokens=self._model.max_tokens,
+            compute="bfloat16" if device.type == "cuda" else "float32",
+            normalise=False,
+            threads=threads,
+            device=str(device),
+        )
 
     @torch.no_grad()
     def score(self, pairs: pa.Table) -> NDArray[np.float32]:
         """Give the logit of each pair. Columns in: PAIRS."""
-        data = joined(
-            tokenise(pairs, open_tokeniser(self._base, self._model), tokeniser_name=""), self._model.max_tokens
-        )
-        logits = np.empty(len(data.lengths), np.float32)
-        for numbers in token_batches(data.lengths.tolist(), _CHUNK_TOKENS):
-            joint_BD = self._towers([data.token_ids(int(number)) for number in numbers])
-            logits[numbers] = self._head(joint_BD, joint_BD).cpu().numpy()
+        data = tokenise(pairs, open_tokeniser(self._base, self._model), tokeniser_name="")
+        data = joined(data, self._model.max_tokens)
+        joint_BD = torch.from_numpy(self._encoder.encode([ids.as_py() for ids in data.ids]))
+        logits: NDArray[np.float32] = self._head(joint_BD, joint_BD).numpy()
         return logits[data.query]
 
 
@@ -118,5 +123,4 @@ def _scored(teacher: Teacher, pairs: pa.Table) -> pa.RecordBatch:
 
 @lru_cache(maxsize=1)
 def _opened(adapter: str) -> Teacher:
-    torch.set_num_threads(1)  # Spark runs one Python worker per core
-    return Teacher(Path(adapter))
+    return Teacher(Path(adapter), threads=1)  # Spark runs one Python worker per core

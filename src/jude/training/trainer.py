@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -19,13 +19,11 @@ from jude.training.data.negatives import POSITIVE
 from jude.training.data.scores import with_scores
 from jude.training.engines import EngineKind
 from jude.training.gather import rank, world_size
+from jude.training.heads import HEADS
 from jude.training.phase import Phase, Run, Watch
 from jude.training.run_log import RunLog
 from jude.training.settings import PhaseSettings, TrainingSettings
 from jude.training.towers import Towers
-
-HEADS: Final = "heads.pt"
-"""Beside the adapter: head and temperature of the last phase, which a teacher scores with."""
 
 
 @dataclass(frozen=True, slots=True)
