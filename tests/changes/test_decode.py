@@ -10,6 +10,7 @@ import pytest
 
 from jude.changes.decode import decode
 from jude.changes.position import Position, parse_position, tombstone_position
+from jude.entities import Entities, Entity, TextField
 from tests.stories import (
     COMMITTED_MS,
     JOBS,
@@ -135,6 +136,18 @@ def test_what_the_source_could_not_read_keeps_the_source_s_word():
     assert (change["error_class"], change["error"]) == ("not_json", "line 3 is not JSON")
 
 
+def test_a_record_of_an_entity_is_read_whatever_its_other_headers_hold():
+    row = upsert("j1", 10, job())
+    row["headers"] = [{"key": "jude.error_class", "value": None}, {"key": "trace", "value": b"\xff"}]
+    assert one(row)["error_class"] is None
+
+
+def test_a_reason_that_is_no_text_does_not_stop_the_batch():
+    row = record(None, b"garbage", topic="file:a.jsonl")
+    row["headers"] = [{"key": "jude.error_class", "value": b"\xff"}, {"key": "jude.error", "value": None}]
+    assert one(row)["error_class"] == "\ufffd"
+
+
 def test_without_lsn_the_offset_orders():
     positions = [parse_position(one(with_source(lsn=lsn))["position"]) for lsn in (0, None, 10)]
     assert positions == [(0, 0, 1, 0, 7), (0, 0, 1, 0, 7), (0, 10, 1, 0, 0)]
@@ -187,14 +200,24 @@ def test_control_records_are_counted_and_dropped():
         record(None, {"ts_ms": 1}, topic="__debezium-heartbeat.jude"),
         record({"id": "1:2"}, {"status": "BEGIN"}, topic="jude.transaction"),
         record(None, {"op": "m", "message": {}, "source": {"lsn": 1}}, topic=JOBS),
+        record({"prefix": "p"}, {"op": "m", "message": {}, "source": {"lsn": 1}}, topic=JOBS),
+        record({"prefix": "p"}, {"op": "m", "message": {}, "source": {"lsn": 1}}, topic="jude.message"),
         upsert("j1", 1, job()),
     ]
     decoded = decode(records(rows), ENTITIES, 0, NOW)
-    assert (decoded.control, decoded.changes["record"].to_pylist()) == (3, [3])
+    assert (decoded.control, decoded.changes["record"].to_pylist()) == (5, [5])
 
 
-def test_a_truncate_is_taken_out_for_a_decision():
-    decoded = decode(records([record(None, envelope("t", None, 50))]), ENTITIES, 0, NOW)
+def test_a_table_may_be_called_transaction():
+    orders = Entity("order", "shop.public.transaction", "id", (TextField("title"),), "title")
+    row = upsert("o1", 1, {"title": "Two chairs"}, topic=orders.topic)
+    decoded = decode(records([row]), Entities([orders]), 0, NOW)
+    assert (decoded.control, decoded.changes["entity_id"].to_pylist()) == (0, ["o1"])
+
+
+@pytest.mark.parametrize("key", [None, {"id": "j1"}])
+def test_a_truncate_is_taken_out_for_a_decision(key: Any):
+    decoded = decode(records([record(key, envelope("t", None, 50))]), ENTITIES, 0, NOW)
     assert [(t.entity_type, t.position) for t in decoded.truncates] == [("job", str(Position(0, 50, 1, 0, 0)))]
     assert decoded.changes.num_rows == 0
 

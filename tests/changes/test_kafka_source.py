@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
 
-from jude.changes.kafka_source import read_kafka
+from jude.changes.kafka_source import read_kafka, with_our_columns
 from jude.changes.recorded import read_records
 from jude.changes.recording import write_records
 from jude.changes.sources import read_changes
@@ -119,6 +120,20 @@ def test_a_pattern_of_topics_and_a_restart(spark: SparkSession, kafka_broker: Ka
     produce(kafka_broker, changes_of("pattern.public.jobs").slice(3, 1).to_pylist())
     rows, _, _ = drain(spark, source, tmp_path / "c")
     assert [(r["topic"], r["partition"], r["offset"]) for r in rows] == [("pattern.public.jobs", 0, 2)]
+
+
+@pytest.mark.spark
+def test_a_time_beyond_all_years_is_none(spark: SparkSession) -> None:
+    """A producer wrote microseconds for milliseconds: a broker before Kafka 4 takes the year 55,552 as it is."""
+    raw = spark.sql("""
+        select 'a' topic, 0 partition, 0L offset, timestamp_millis(ms) timestamp, cast(null as binary) key,
+            cast(null as binary) value, cast(null as array<struct<key: string, value: binary>>) headers
+        from values (1690999999000000L), (1690999999000L) as times(ms)""")
+    rows = with_our_columns(raw).toArrow().select(["timestamp", "headers"]).to_pylist()
+    assert rows == [
+        {"timestamp": None, "headers": []},
+        {"timestamp": datetime(2023, 8, 2, 18, 13, 19, tzinfo=UTC), "headers": []},
+    ]
 
 
 def test_wrong_settings_are_refused() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jude.changes.recorded import ERROR_CLASS_HEADER, ERROR_HEADER, read_records
+from jude.changes.recorded import ERROR_CLASS_HEADER, ERROR_HEADER, Line, read_records, records_of
 from jude.changes.recording import write_records
 from jude.planning.rows import RECORDS
 
@@ -84,6 +84,10 @@ def test_values(tmp_path: Path, value: bytes, expected: bytes | None) -> None:
         (b'{"topic":"t","offset":1,"partition":4294967296,"value":null}', "not_a_record"),
         (b'{"topic":"t","offset":1,"timestamp":"today","value":null}', "not_a_record"),
         (b'{"topic":"t","offset":1,"timestamp":99999999999999999999,"value":null}', "not_a_record"),
+        (b'{"topic":"t","offset":1,"timestamp":1690999999000000,"value":null}', "not_a_record"),  # microseconds
+        (rb'{"topic":"t\ud800","offset":1,"value":null}', "not_a_record"),
+        (rb'{"topic":"t","offset":1,"headers":{"h\ud800":"x"},"value":null}', "not_a_record"),
+        (rb'{"topic":"t","offset":1,"headers":[{"key":"h\ud800","value":"x"}],"value":null}', "not_a_record"),
         (b'{"topic":"t","offset":1,"headers":"x","value":null}', "not_a_record"),
         (b'{"topic":"t","offset":1,"value_base64":"%"}', "not_a_record"),
         (b'{"topic":"t","offset":1,"value":"\\ud800"}', "not_a_record"),
@@ -96,6 +100,11 @@ def test_a_line_that_cannot_be_read_is_kept_with_its_reason(tmp_path: Path, line
     assert (bad["topic"], bad["partition"], bad["offset"], bad["key"]) == ("file:a.jsonl", 0, 2, None)
     assert bad["value"] == line
     assert error_of(bad) == error_class
+
+
+def test_a_bad_line_of_a_file_with_an_odd_name_is_kept_too() -> None:
+    (row,) = records_of("caf\udce9.jsonl", [Line(1, b"not json")]).to_pylist()
+    assert (row["topic"], error_of(row)) == ("file:caf\\udce9.jsonl", "not_json")
 
 
 def test_blank_lines_a_byte_order_mark_and_windows_line_ends_are_no_trouble(tmp_path: Path) -> None:

@@ -149,6 +149,13 @@ def test_a_redelivered_delete_takes_its_tombstone_along_even_when_the_batch_is_c
     assert reasons(second) == [("j1", "stale")]
 
 
+def test_a_tombstone_after_a_delete_that_cannot_be_read_deletes_wherever_the_batch_is_cut():
+    unread, state = delete("j1", -1, offset=60), known(j1=live(10, job()))
+    assert reasons(plan([unread], state)) == [("j1", "quarantined")]
+    assert reasons(plan([tombstone("j1", 61)], state)) == [("j1", "deleted")]
+    assert reasons(plan([unread, tombstone("j1", 61)], state)) == [("j1", "quarantined"), ("j1", "deleted")]
+
+
 def test_a_lone_tombstone_between_two_lives():
     planned = plan([upsert("j1", 10, job(), offset=1), tombstone("j1", 2), upsert("j1", 12, job(), op="c", offset=3)])
     assert reasons(planned) == [("j1", "superseded"), ("j1", "superseded"), ("j1", "changed")]

@@ -12,6 +12,7 @@ import orjson
 import pyarrow as pa
 
 from jude.changes.position import MAX_LSN, MAX_TX_ORDER, Position
+from jude.changes.recorded import ERROR_CLASS_HEADER, ERROR_HEADER
 from jude.entities import Entities, Entity
 from jude.planning.rows import CHANGES
 
@@ -79,9 +80,6 @@ def decode(records: pa.Table, entities: Entities, source_epoch: int, ingested_at
     rows: list[int] = []
     changes: list[_Change] = []
     for number, record in enumerate(_rows(records)):
-        if _is_control_topic(record.topic):
-            decoded.control += 1
-            continue
         change = _decode_one(record, entities, source_epoch, ingested_at)
         if change.op == "m":
             decoded.control += 1
@@ -119,32 +117,28 @@ def _table(records: pa.Table, rows: list[int], changes: list[_Change]) -> pa.Tab
     return pa.Table.from_arrays(arrays, schema=CHANGES)
 
 
-def _is_control_topic(topic: str | None) -> bool:
-    return topic is not None and (topic.startswith("__debezium-heartbeat") or topic.endswith(".transaction"))
-
-
 def _decode_one(record: _Record, entities: Entities, source_epoch: int, ingested_at: datetime) -> _Change:
     """Fill as much of the change as can be read: an error row with a key and a position still blocks its key."""
     change = _Change()
     try:
         headers = {h["key"]: h["value"] for h in record.headers or ()}
-        if "jude.error_class" in headers:
-            raise _BadRecordError(headers["jude.error_class"].decode(), headers.get("jude.error", b"").decode())
         entity = entities.of_topic(record.topic or "")
         if entity is None:
-            raise _BadRecordError("unknown_topic", f"no entity is configured for topic {record.topic!r}")
+            change.op = _op_of_stranger(record, headers)
+            return change
         change.entity_type = entity.name
-        if record.key is None and record.value is not None:
-            _keyless(change, _parse(record.value, "value"), source_epoch, record.offset)
+        envelope = _opened(record.value)
+        if isinstance(envelope, dict) and envelope.get("op") in ("t", "m"):  # neither is a change of one key
+            change.op = envelope["op"]
+            change.position = _position(envelope, "t", source_epoch, record.offset) if change.op == "t" else None
             return change
         change.entity_id = _entity_id(record.key, entity)
         if record.value is None:
             change.op = "tombstone"
             return change
-        envelope = _parse(record.value, "value")
+        if isinstance(envelope, _BadRecordError):
+            raise envelope
         change.op = _op(envelope)
-        if change.op in ("m", "t"):
-            return change
         change.position = _position(envelope, change.op, source_epoch, record.offset)
         change.old_entity_id = _old_entity_id(headers, entity)
         change.source_ts = _source_ts(envelope, record, entity, ingested_at)
@@ -155,13 +149,28 @@ def _decode_one(record: _Record, entities: Entities, source_epoch: int, ingested
     return change
 
 
-def _keyless(change: _Change, envelope: Json, source_epoch: int, offset: int) -> None:
-    """Only a TRUNCATE and a logical message have no key."""
-    change.op = _op(envelope)
-    if change.op == "t":
-        change.position = _position(envelope, "t", source_epoch, offset)
-    elif change.op != "m":
-        raise _BadRecordError("no_key", "the record has no key: the source table needs a primary key")
+def _op_of_stranger(record: _Record, headers: Mapping[str, bytes | None]) -> str:
+    """Tell control records from what no entity claims: heartbeats, transaction marks, logical messages are op m."""
+    if ERROR_CLASS_HEADER in headers:
+        error_class, error = (_text(headers.get(name)) for name in (ERROR_CLASS_HEADER, ERROR_HEADER))
+        raise _BadRecordError(error_class, error)
+    topic, envelope = record.topic or "", _opened(record.value)
+    is_message = isinstance(envelope, dict) and envelope.get("op") == "m"
+    if is_message or topic.startswith("__debezium-heartbeat") or topic.endswith(".transaction"):
+        return "m"
+    raise _BadRecordError("unknown_topic", f"no entity is configured for topic {record.topic!r}")
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8", "replace")
+
+
+def _opened(value: bytes | None) -> Json | _BadRecordError:
+    """Parse a value; what cannot be parsed comes back as the error, so that the key is read all the same."""
+    try:
+        return None if value is None else _parse(value, "value")
+    except _BadRecordError as error:
+        return error
 
 
 def _parse(raw: bytes, what: str) -> Json:

@@ -7,13 +7,14 @@ from types import MappingProxyType
 from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.functions import array, coalesce, col
+from pyspark.sql.functions import array, coalesce, col, when
 
 from jude.changes.file_source import DDL
 from jude.errors import TerminalEnvironmentError, TerminalSettingsError
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _HEADERS: Final = DDL[DDL.index("array") :]
+_YEARS_1_TO_9999: Final = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z")
 # The offsets of a batch are there when it begins, yet Spark's consumer often waits out a fetch that it sent before.
 _MOST_WAIT: Final = "20"
 _OURS: Final = ("subscribe", "subscribePattern", "assign", "includeHeaders", "kafka.bootstrap.servers")
@@ -58,12 +59,15 @@ def read_kafka(
 
 
 def with_our_columns(records: DataFrame) -> DataFrame:
-    """Give Kafka's rows the types of the recorded-file source; no headers are an empty list, not null."""
+    """Give Kafka's rows the types of the recorded-file source.
+
+    No headers are an empty list. A time that Python cannot hold (a producer wrote microseconds) is null.
+    """
     return records.select(
         col("topic").cast("string"),
         col("partition").cast("int"),
         col("offset").cast("bigint"),
-        col("timestamp").cast("timestamp"),
+        when(col("timestamp").between(*_YEARS_1_TO_9999), col("timestamp")).cast("timestamp").alias("timestamp"),
         col("key").cast("binary"),
         col("value").cast("binary"),
         coalesce(col("headers"), array()).cast(_HEADERS).alias("headers"),

@@ -42,7 +42,7 @@ _CHUNK_BYTES: Final = 1 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 _INT32_MAX: Final = 2**31 - 1
 _INT64_MAX: Final = 2**63 - 1
-_TIMESTAMP_MAX_MS: Final = _INT64_MAX // 1000
+_TIMESTAMPS_MS: Final = (-62_135_596_800_000, 253_402_300_799_999)  # the years 1 to 9999: Python has no others
 _HEADER_TYPE: Final = RECORDS.field("headers").type.value_type
 
 Header = tuple[str, bytes | None]
@@ -227,7 +227,8 @@ def _parse(file_name: str, line: Line) -> Record:
         except (ValueError, RecursionError):
             fault = Fault("not_json", "The line is not JSON.")
     reasons = [(ERROR_CLASS_HEADER, fault.error_class.encode()), (ERROR_HEADER, fault.error.encode())]
-    return Record(f"file:{file_name}", 0, line.number, None, None, line.raw, reasons)
+    name = file_name.encode("utf-8", "backslashreplace").decode()  # a name on disk need not be UTF-8
+    return Record(f"file:{name}", 0, line.number, None, None, line.raw, reasons)
 
 
 def _loads(raw: bytes) -> object:
@@ -248,11 +249,12 @@ def _record(line: object) -> Record:
     topic = line.get("topic")
     if not isinstance(topic, str) or not topic:
         raise NotARecordError("`topic` is missing or not a string.")
+    _utf8(topic)
     if "value" not in line and "value_base64" not in line:
         raise NotARecordError("`value` is missing; null would be a tombstone.")
     timestamp = line.get("timestamp")
     if timestamp is not None:
-        timestamp = 1000 * _integer(line, "timestamp", -_TIMESTAMP_MAX_MS, _TIMESTAMP_MAX_MS)
+        timestamp = 1000 * _integer(line, "timestamp", *_TIMESTAMPS_MS)
     return Record(
         topic,
         _integer(line, "partition", 0, _INT32_MAX) if "partition" in line else 0,
@@ -285,19 +287,28 @@ def _bytes(value: object) -> bytes | None:
     if value is None:
         return None
     if isinstance(value, str):
-        try:
-            return value.encode()
-        except UnicodeEncodeError:
-            raise NotARecordError("A string holds a lone surrogate: it has no UTF-8 bytes.") from None
+        return _utf8(value)
     try:
         return orjson.dumps(value)
     except TypeError:  # lone surrogates: kept as \u escapes
         return json.dumps(value, separators=(",", ":")).encode()
 
 
+def _utf8(value: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise NotARecordError("A string holds a lone surrogate: it has no UTF-8 bytes.") from None
+
+
 def _headers(found: object) -> Sequence[Header]:
+    headers: list[Header]
     if isinstance(found, dict):
-        return [(key, _bytes(value)) for key, value in found.items()]
-    if isinstance(found, list) and all(isinstance(h, dict) and isinstance(h.get("key"), str) for h in found):
-        return [(h["key"], _field(h, "value")) for h in found]
-    raise NotARecordError("`headers` is neither an object nor a list of key and value.")
+        headers = [(key, _bytes(value)) for key, value in found.items()]
+    elif isinstance(found, list) and all(isinstance(h, dict) and isinstance(h.get("key"), str) for h in found):
+        headers = [(h["key"], _field(h, "value")) for h in found]
+    else:
+        raise NotARecordError("`headers` is neither an object nor a list of key and value.")
+    for key, _ in headers:
+        _utf8(key)
+    return headers

@@ -31,7 +31,8 @@ def chains(events: Sequence[Event]) -> list[list[Event]]:
     """Group the events that have a key by chain, each in the order in which it is folded.
 
     A tombstone has no position, nor has a record that could not be read: it stands after the newest change of its key
-    that the broker holds before it. A tombstone that follows its own delete is left out: it says nothing new.
+    that the broker holds before it. A tombstone that follows its own delete is left out: it says nothing new. One
+    whose delete goes to quarantine stands alone.
     """
     keyed = [e for e in events if e.entity_id is not None]
     roots = key_roots((e.key, Key(e.key.entity_type, e.old_entity_id)) for e in keyed if e.old_entity_id is not None)
@@ -52,12 +53,13 @@ def _anchors(keyed: Sequence[Event]) -> dict[int, str]:
     if all(e.position is not None for e in keyed):
         return anchors
     for _, group in groupby(sorted(keyed, key=lambda e: (*_place(e), e.offset)), key=_place):
-        newest, last_op = "", ""
+        newest, last_op = "", None
         for event in group:
             if event.position is None and (event.op != "tombstone" or last_op != "d"):
                 anchors[id(event)] = newest
             if event.op != "tombstone":
-                newest, last_op = max(newest, event.position or ""), event.op or ""
+                newest = max(newest, event.position or "")
+                last_op = event.op if event.error_class is None else None
     return anchors
 
 
