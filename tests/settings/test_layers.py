@@ -48,6 +48,12 @@ def test_a_file_may_extend_another(conf: Path) -> None:
     assert (settings.log.level, settings.log.format, settings.log.show_ids) == ("ERROR", "json", False)
 
 
+def test_an_anchor_s_values_may_be_merged_and_replaced(conf: Path) -> None:
+    settings = load(conf, "serving: {also: {a: &a {kind: hashing, width: 8}, b: {<<: *a, width: 16}}}")
+
+    assert settings.serving.also["b"] == {"kind": "hashing", "width": 16}
+
+
 def test_files_that_extend_each_other_are_refused(conf: Path) -> None:
     (conf / "other.yml").write_text("extends: mine.yml")
 
@@ -138,6 +144,13 @@ def test_every_missing_variable_is_named(conf: Path) -> None:
         ),
         ("- a", "CONF/mine.yml must hold keys with values, not a list."),
         ("log: {level: INFO, level: DEBUG}", "the key level stands twice"),
+        ("tables: {root: {{ROOT}}}", "a key is a list or a mapping itself"),
+        (
+            "stream: {source_epoch: 4294967296}",
+            "CONF/mine.yml: stream.source_epoch: input should be less than",
+        ),
+        ("source: {starting_offsets: latest}", "CONF/mine.yml: source: kind is files, which are always read from the"),
+        ("tables: {root: null, schema: my-jude, writer: spark}", "CONF/mine.yml: tables.schema: string should match"),
         ("extends: nowhere.yml", "There is no file CONF/nowhere.yml. In CONF there is: base.yml, mine.yml."),
         ("extends: [base.yml]", "CONF/mine.yml: extends: name one file, such as base.yml."),
     ],

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from jude.changes.position import MAX_EPOCH
 from jude.settings.paths import LocalPath, Location
 from jude.settings.registry import RegistrySettings
 from jude.settings.serving import ServerAddressSettings, ServingSettings
@@ -15,6 +16,7 @@ from jude.settings.serving import ServerAddressSettings, ServingSettings
 _CHECKED: Final = ConfigDict(extra="forbid", strict=True)
 _Positive = Annotated[int, Field(gt=0)]
 _Seconds = Annotated[float, Field(gt=0)]
+_Word = Annotated[str, Field(pattern=r"^\w+$")]  # SQL names it without quotes
 # YAML reads `true` and `5` as such; Spark, Kafka and object stores want them as text.
 _Text = Annotated[str, BeforeValidator(lambda v: str(v).lower() if isinstance(v, bool | int | float) else v)]
 
@@ -47,6 +49,8 @@ class SourceSettings:
     def _is_complete(self) -> SourceSettings:
         if self.kind == "files" and self.path is None:
             raise ValueError("kind is files, so path must name the folder of the recorded changes")
+        if self.kind == "files" and self.starting_offsets != "earliest":
+            raise ValueError("kind is files, which are always read from the first one: starting_offsets is earliest")
         if self.kind == "kafka" and not self.kafka.bootstrap_servers:
             raise ValueError("kind is kafka, so kafka.bootstrap_servers must name a broker, as host:port")
         if self.kind == "kafka" and bool(self.kafka.topics) == bool(self.kafka.pattern):
@@ -61,7 +65,7 @@ class StreamSettings:
     trigger: Literal["processing_time", "available_now"]
     interval_seconds: Annotated[float, Field(ge=0)]
     checkpoint: Location
-    source_epoch: Annotated[int, Field(ge=0)]
+    source_epoch: Annotated[int, Field(ge=0, le=MAX_EPOCH)]
     truncate: Literal["stop", "delete_all"]
     missing_field: Literal["stop", "quarantine"]
     planner: Literal["auto", "driver", "executors"]
@@ -107,8 +111,8 @@ class TablesSettings:
     """`tables`: where the Delta tables live and who writes them."""
 
     root: Location | None
-    catalog: str | None
-    schema: str | None
+    catalog: _Word | None
+    schema: _Word | None
     writer: Literal["native", "spark"]
     buckets: _Positive
     storage_options: dict[str, _Text] = field(repr=False)  # may hold keys

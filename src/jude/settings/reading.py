@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from jude.errors import TerminalSettingsError
 
 T = TypeVar("T")
+_MERGE: Final = "tag:yaml.org,2002:merge"
 Origin = Mapping[tuple[str | int, ...], str]
 """Which file (or `--set`) a key came from, the last layer last; () is the file that was asked for."""
 
@@ -102,12 +103,19 @@ def _instead(path: Path) -> str:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets the last of two equal keys win in silence; we do not."""
+    """YAML lets the last of two equal keys win in silence; we do not. Keys that `<<` brings may be replaced."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                continue
             key = self.construct_object(key_node, deep=True)
+            if isinstance(key, dict | list):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key is a list or a mapping itself: write a value that holds {{ or [[ in quotes",
+                    key_node.start_mark,
+                )  # fmt: skip
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key} stands twice", key_node.start_mark)
             seen.add(key)

@@ -87,6 +87,7 @@ def demo_settings(folder: DemoFolder, conf: Path, overrides: Sequence[str]) -> S
         "source": {
             "kind": "files",
             "path": str(folder.changes),
+            "starting_offsets": "earliest",
             "max_offsets_per_trigger": BULK_RECORDS_PER_BATCH,
         },
         "entities": {"folder": str(below.entities.folder)},
