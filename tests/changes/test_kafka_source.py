@@ -12,10 +12,10 @@ import pytest
 
 from jude.changes.kafka_source import read_kafka, with_our_columns
 from jude.changes.recorded import read_records
-from jude.changes.recording import write_records
 from jude.changes.sources import read_changes
 from jude.errors import TerminalSettingsError
 from jude.planning.rows import RECORDS
+from tests.recording import write_records
 from tests.stack.kafka import KafkaBroker, kafka_broker, produce
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from jude.changes.recorded import ERROR_CLASS_HEADER, ERROR_HEADER, Line, read_records, records_of
-from jude.changes.recording import write_records
 from jude.planning.rows import RECORDS
+from tests.recording import write_records
 
 GOOD = b'{"topic":"t","offset":1,"key":{"id":"j1"},"value":{"op":"c"}}'
 

@@ -26,7 +26,7 @@ def test_the_shipped_entities_load() -> None:
 
     assert list(entities) == ["job", "member", "resume"]
     assert [e.topic for e in entities.values()] == ["jude.public.jobs", "jude.public.members", "jude.public.resumes"]
-    assert entities["job"].field_names == ("title", "organisation", "location", "description")
+    assert [f.name for f in entities["job"].text_fields] == ["title", "organisation", "location", "description"]
     assert [f.kind for f in entities["resume"].text_fields] == ["text", "text", "list", "text"]
 
 

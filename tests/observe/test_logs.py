@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+import jude
 from jude.errors import TransientEncoderError
 from jude.observe import configure_logs, log_event
 from jude.observe.facts import hashed_id, vetted
+from jude.observe.logs import _EVENT_WORDS
 
 RESUME = "Maria Example, Berlin, nurse since 2009"
 LOG = logging.getLogger("jude.stream.batch")
@@ -49,7 +53,7 @@ def test_an_event_is_one_json_line(out: io.StringIO) -> None:
 
 
 def test_a_readable_line(out: io.StringIO) -> None:
-    configure_logs("readable", stream=out)
+    configure_logs("text", stream=out)
     log_event(LOG, logging.WARNING, "commit conflict", table="embedding_current", attempt=2)
     assert out.getvalue().endswith(" WARNING stream.batch: commit conflict table=embedding_current attempt=2\n")
 
@@ -78,6 +82,26 @@ def test_a_message_is_a_constant_name_or_withheld(out: io.StringIO, message: str
     assert "aria" not in out.getvalue()
 
 
+def test_no_log_call_of_ours_is_withheld() -> None:
+    """A message with arguments, or one that is no plain name, would tell an operator nothing."""
+    withheld = []
+    for file in Path(jude.__file__).parent.rglob("*.py"):
+        for call in ast.walk(ast.parse(file.read_text())):
+            match call:
+                case ast.Call(ast.Name("log_event"), [_, _, name, *_]):
+                    arguments = []
+                case ast.Call(
+                    ast.Attribute(ast.Name("log" | "LOG" | "_LOG"), "exception" | "warning"), [name, *arguments]
+                ):
+                    pass
+                case _:
+                    continue
+            names = [name.body, name.orelse] if isinstance(name, ast.IfExp) else [name]
+            if arguments or not all(isinstance(n, ast.Constant) and _EVENT_WORDS.issuperset(n.value) for n in names):
+                withheld.append(f"{file.name}:{call.lineno}")
+    assert withheld == []
+
+
 def test_a_foreign_exception_keeps_only_its_class_and_places(out: io.StringIO) -> None:
     try:
         int(RESUME)
@@ -102,7 +126,7 @@ def test_entity_ids_are_hashed_unless_shown(out: io.StringIO) -> None:
     assert line(out)["entity_id"] == hashed_id("maria@example.org")
     out.truncate(0)
     out.seek(0)
-    configure_logs("json", entity_ids="shown", stream=out)
+    configure_logs("json", show_ids=True, stream=out)
     log_event(LOG, logging.INFO, "planned", entity_id="j1")
     assert line(out)["entity_id"] == "j1"
 

@@ -18,7 +18,6 @@ import pytest
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 
-from jude.changes.recording import write_records
 from jude.changes.sources import read_changes
 from jude.errors import JudeError
 from jude.online import Put
@@ -29,6 +28,7 @@ from jude.stream.opening import open_pipeline
 from jude.stream.query import stream_embeddings
 from jude.tables.spec import TABLES
 from tests.memory import MemoryOnline, MemoryTables
+from tests.recording import write_records
 from tests.stories import CONF, NOW, Record, records
 from tests.stream.reading import rows_of
 from tests.stream.test_crashes import ARROWS

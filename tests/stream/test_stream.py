@@ -12,7 +12,6 @@ import pytest
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 
-from jude.changes.recording import write_records
 from jude.changes.sources import read_changes
 from jude.errors import TransientOnlineError
 from jude.online.sqlite import SqliteStore
@@ -21,6 +20,7 @@ from jude.stream.drain import Drain, wait_for
 from jude.stream.micro_batch import Applied
 from jude.stream.opening import open_pipeline
 from jude.stream.query import stream_embeddings
+from tests.recording import write_records
 from tests.stories import CONF, Record, job, records, upsert
 from tests.stream.reading import rows_of
 from tests.stream.test_bad_input import check_ledger, live_texts, text_of

@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 MAX_EPOCH: Final = 2**32 - 1
 MAX_LSN: Final = 2**64 - 1
 MAX_TX_ORDER: Final = 2**32 - 1
-MAX_OFFSET: Final = 2**63 - 1
 
 
 class Position(NamedTuple):

@@ -1,4 +1,4 @@
-"""Recorded change files: JSON lines that say what Kafka would hold, read into RECORDS (`recording` writes them).
+"""Recorded change files: JSON lines that say what Kafka would hold, read into RECORDS.
 
 One line is one record:
 

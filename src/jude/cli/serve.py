@@ -23,8 +23,7 @@ _LOG = logging.getLogger("jude.cli.serve")
 def serve(read: Callable[[], Settings], say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; SIGHUP reads the settings again and swaps the models. Raises JudeError."""
     settings = read()
-    layout = {"json": "json", "text": "readable"}
-    configure_logs("json" if layout[settings.log.format] == "json" else "readable", level=settings.log.level)
+    configure_logs(settings.log.format, level=settings.log.level)
     asyncio.run(_serve(settings, read, say))
 
 
@@ -76,5 +75,4 @@ async def _reload_when_told(
             await reload(specs_of(read()))
             log_event(_LOG, logging.INFO, "reloaded")
         except JudeError:
-            log_event(_LOG, logging.ERROR, "reload refused: nothing changed")
-            _LOG.exception("reload refused")
+            _LOG.exception("reload refused: nothing changed")

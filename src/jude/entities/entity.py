@@ -48,11 +48,6 @@ class Entity:
         made_of = json.dumps([RENDER_VERSION, fields, self.volatile])
         return blake2b(made_of.encode(), digest_size=4).hexdigest()
 
-    @cached_property
-    def field_names(self) -> tuple[str, ...]:
-        """The text columns, in the order of the text."""
-        return tuple(f.name for f in self.text_fields)
-
     @field_validator("volatile")
     @classmethod
     def _regexes_compile(cls, volatile: tuple[str, ...]) -> tuple[str, ...]:

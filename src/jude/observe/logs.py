@@ -33,19 +33,19 @@ def log_event(logger: logging.Logger, level: int, event: str, /, **facts: object
 
 
 def configure_logs(
-    layout: Literal["json", "readable"] = "readable",
+    layout: Literal["text", "json"] = "text",
     *,
     level: str = "INFO",
-    entity_ids: Literal["hashed", "shown"] = "hashed",
+    show_ids: bool = False,
     stream: TextIO = sys.stderr,
 ) -> None:
     """Send everything logged under `jude` to `stream`; call once per process, calling again replaces the choice.
 
-    Entity ids are hashed unless `shown`: a hash joins the lines of one entity without naming it, but whoever can list
-    the ids can hash them too.
+    Entity ids are hashed unless `show_ids`: a hash joins the lines of one entity without naming it, but whoever can
+    list the ids can hash them too.
     """
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(EventFormatter(layout, entity_ids))
+    handler.setFormatter(EventFormatter(layout, show_ids=show_ids))
     logger = logging.getLogger("jude")
     logger.handlers = [handler]
     logger.setLevel(level)
@@ -55,11 +55,11 @@ def configure_logs(
 class EventFormatter(logging.Formatter):
     """Writes an event as one JSON object or one readable line; every handler of JUDE uses it."""
 
-    def __init__(self, layout: Literal["json", "readable"], entity_ids: Literal["hashed", "shown"]) -> None:
+    def __init__(self, layout: Literal["text", "json"], *, show_ids: bool) -> None:
         """Choose the layout and whether entity ids are hashed."""
         super().__init__()
         self._json = layout == "json"
-        self._hash_ids = entity_ids == "hashed"
+        self._hash_ids = not show_ids
 
     def format(self, record: logging.LogRecord) -> str:
         """Write the record, or what is left of it after vetting."""

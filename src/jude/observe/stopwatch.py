@@ -30,8 +30,3 @@ class Stopwatch:
         finally:
             self._running.pop()
             self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - started
-
-    @property
-    def total_seconds(self) -> float:
-        """Give the seconds of all stages together."""
-        return sum(self.seconds.values())

@@ -12,9 +12,7 @@ from jude.tables.spec import TABLES
 
 def run_maintenance(settings: Settings) -> None:
     """Run one pass over all tables. Raises JudeError with what to do."""
-    configure_logs(
-        "json" if settings.log.format == "json" else "readable", level=settings.log.level, entity_ids="hashed"
-    )
+    configure_logs(settings.log.format, level=settings.log.level)
     tables = settings.tables
     if tables.writer == "native":
         assert tables.root is not None, "the settings refuse writer native without a root"

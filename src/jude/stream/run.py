@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Literal
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
@@ -31,9 +30,7 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
     `report` is called after each committed batch (by default it is logged); `drain` lets the caller ask for the end.
     Raises JudeError with what to do; the query's own error when Spark ends it.
     """
-    configure_logs(
-        _layout(settings), level=settings.log.level, entity_ids="shown" if settings.log.show_ids else "hashed"
-    )
+    configure_logs(settings.log.format, level=settings.log.level, show_ids=settings.log.show_ids)
     with locked(settings.stream.checkpoint):
         spark = start_spark(settings)
         pipeline = open_pipeline(settings, spark)
@@ -100,7 +97,3 @@ def log_batch(applied: Applied) -> None:
             events_in=counts.events_in, changed=counts.changed, inferences=counts.inferences,
             unchanged=counts.unchanged, quarantined=counts.quarantined, batch_seconds=sum(applied.seconds.values()),
         )  # fmt: skip
-
-
-def _layout(settings: Settings) -> Literal["json", "readable"]:
-    return "json" if settings.log.format == "json" else "readable"

@@ -247,7 +247,7 @@ class TableLog:
             handle.create_checkpoint()
             handle.cleanup_metadata()
         except (OSError, DeltaError) as error:  # the commit stands; the next hundredth tries again
-            LOG.warning("No checkpoint of %s at version %s: %s", self._uri, self.version, error)
+            LOG.warning("checkpoint failed", exc_info=error, extra={"facts": {"table": self.spec.name}})
 
 
 def _file_of_action(add: Action, partition_by: Sequence[str]) -> DataFile:
