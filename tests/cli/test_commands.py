@@ -54,6 +54,12 @@ def test_wrong_settings_are_one_sentence(command: tuple[str, ...], tmp_path: Pat
     assert said == "--set tables.rot: there is no key tables.rot. Did you mean root?\n"
 
 
+def test_a_place_that_cannot_be_used_is_one_sentence(tmp_path: Path):
+    (tmp_path / "file").touch()
+    said = run("demo", "--folder", str(tmp_path / "file"), exit_code=1)
+    assert said == f"{tmp_path / 'file'}: Not a directory. `jude doctor` says which folders can be written.\n"
+
+
 def test_settings_are_found_from_a_folder_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "local.yml").touch()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jude.online import Put, SqliteStore
 from tests.cli.deploying import Deployment, too_wide, words
 
@@ -59,6 +61,14 @@ def test_an_online_store_that_lost_or_changed_the_vector_is_noticed(small: Deplo
         file.unlink()
     assert "`jude online rebuild`" in words(small.ask("explain", "job", "j1"))
     assert not (small.folder / "online.sqlite").exists()  # looking makes nothing
+
+
+def test_another_online_store_needs_no_file(small: Deployment, monkeypatch: pytest.MonkeyPatch):
+    server = (small.folder / "online.sqlite").rename(small.folder / "server.sqlite")
+    monkeypatch.setattr("jude.cli.served.open_online", lambda settings: SqliteStore(server))
+    redis = ("online.kind=redis", "online.redis.url=redis://nowhere")
+    told = small.ask_json("explain", "job", "j1", *(f"--set={setting}" for setting in redis))
+    assert [now["online"] for now in told["now"]] == ["serves this vector"]
 
 
 def test_unknown_entities_are_a_sentence(small: Deployment):

@@ -78,6 +78,16 @@ def test_a_text_past_the_limit_is_applied_once_the_limit_is_raised(pipeline: Pip
     assert (rows_of(tmp_path, "embedding_current"), rows_of(tmp_path, "text_history")) == before
 
 
+def test_a_replay_leaves_the_note_of_a_running_stream_alone(pipeline: Pipeline, tmp_path: Path):
+    """Two processes that write one note took each other's unfinished file away."""
+    note = tmp_path / "jude.attempt"
+    streaming = replace(pipeline, attempts_file=note)
+    apply(streaming, [upsert("j1", 10, job("Baker")), upsert("j2", 20, job("Cook", LONG))])
+    before = note.read_bytes()
+    assert replay(mended(streaming), tmp_path) == Replayed(closed=1, still_open=0)
+    assert note.read_bytes() == before
+
+
 def test_records_of_a_topic_wait_for_their_entity(pipeline: Pipeline, tmp_path: Path):
     topic = "jude.public.companies"
     company = {"name": "Artefactual", "description": "Archives."}

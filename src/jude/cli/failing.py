@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Any, Final
 
@@ -21,11 +22,17 @@ class JudeGroup(TyperGroup):
     """Turns every JudeError of a command into its sentence."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  as the class above has it
-        """Run the command; leave with 1 after a JudeError, with 130 after Ctrl-C."""
+        """Run the command; leave with 1 after a JudeError or what the system refuses, with 130 after Ctrl-C."""
         try:
             return super().invoke(ctx)
         except JudeError as error:
             tell(str(error))
+            raise typer.Exit(1) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of a pipe has gone: typer ends quietly
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            tell(f"{where}{error.strerror or error}. `jude doctor` says which folders can be written.")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             tell("Stopped.")

@@ -48,7 +48,7 @@ def _compared(place: Place, row: Row, stored_D: np.ndarray | None) -> str:
     online = place.settings.online
     if online.kind == "none":
         return "none is configured"
-    if online.path is not None and not Path(online.path).exists():
+    if online.kind == "sqlite" and not Path(str(online.path)).exists():
         return f"there is no file {online.path}: `jude online rebuild`"
     store = open_online(online)
     try:

@@ -35,7 +35,7 @@ def plan_in_executors(batch: DataFrame, pipeline: Pipeline, spec: EncoderSpec, b
     decode_rows = partial(_decode_rows, pipeline.entities, pipeline.source_epoch, pipeline.clock())
     decoded = batch.mapInArrow(decode_rows, from_arrow_schema(CHANGES)).cache()
     try:
-        is_change = ~F.coalesce("op", F.lit("")).isin("t", "m")
+        is_change = ~F.coalesce("op", F.lit("")).isin("t", "m") | F.col("error_class").isNotNull()
         taken_out = decoded.where(~is_change).toArrow()
         changes = decoded.where(is_change)
         deletes = _truncate_deletes(taken_out, changes, pipeline)

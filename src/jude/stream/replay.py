@@ -33,8 +33,11 @@ def replay_quarantine(rows: pa.Table, pipeline: Pipeline, replay_id: str) -> Rep
     closed = 0
     for number, epoch in enumerate(sorted(set(rows["source_epoch"].to_pylist()))):
         same_epoch = rows.filter(pc.equal(rows["source_epoch"], epoch))
-        # One record that still lacks a column must not keep the others from being replayed.
-        replaying = replace(pipeline, source_epoch=epoch, origin="replay", missing_field="quarantine")
+        # One record that still lacks a column must not keep the others from being replayed; the note of attempts is
+        # the running stream's.
+        replaying = replace(
+            pipeline, source_epoch=epoch, origin="replay", missing_field="quarantine", attempts_file=None
+        )
         closed += _replay_epoch(same_epoch, replaying, Txn("replay", replay_id, number))
     return Replayed(closed, rows.num_rows - closed)
 

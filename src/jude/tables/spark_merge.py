@@ -91,8 +91,8 @@ def _literals(source: pa.Table, max_literals: int) -> Sequence[str]:
 
 
 def literal(value: str | int) -> str:
-    """Write a value into SQL."""
+    """Write a value into SQL. Spark replaces `${...}` even inside a string, so no `$` may stand there as it is."""
     if isinstance(value, int):
         return str(value)
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("$", "\\u0024")
     return f"'{escaped}'"
