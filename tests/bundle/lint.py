@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 Problem = str
 REFERENCE = re.compile(r"\$\{var\.([a-z_]+)\}")
 STREAMING = "continuous"
+WORKSPACE = "${workspace.file_path}/"
 
 
 def lint(root: Path) -> list[Problem]:
@@ -27,10 +29,17 @@ def lint(root: Path) -> list[Problem]:
         f"include {pattern} matches no file" for pattern in bundle.get("include", []) if not list(root.glob(pattern))
     ]
     problems += _root_problems(bundle)
+    commands = tomllib.loads((root / "pyproject.toml").read_text())["project"]["scripts"]
+    confs = [target["variables"]["conf"] for target in bundle["targets"].values() if "conf" in target["variables"]]
+    keys: dict[str, str] = {}
     for piece in pieces:
         resources = yaml.safe_load(piece.read_text()).get("resources", {})
+        for name in (name for kind in resources.values() for name in kind):
+            problems += [f"{name} is a resource of {keys[name]} and of {piece.name}"] if name in keys else []
+            keys[name] = piece.name
         for name, job in resources.get("jobs", {}).items():
-            problems += [f"{piece.name}: job {name}: {found}" for found in _job_problems(job, piece.parent)]
+            found = [*_job_problems(job, piece.parent), *_parameter_problems(job, root, confs, commands)]
+            problems += [f"{piece.name}: job {name}: {problem}" for problem in found]
     texts = [path.read_text() for path in (root / roots[0], *pieces)]
     return [*problems, *_variable_problems(bundle, texts, root)]
 
@@ -64,6 +73,23 @@ def _job_problems(job: dict[str, Any], folder: Path) -> Iterator[Problem]:
             yield f"{file} is a notebook"
 
 
+def _parameter_problems(
+    job: dict[str, Any], root: Path, confs: list[str], commands: Iterable[str]
+) -> Iterator[Problem]:
+    """Files of the workspace that a task is given, and commands of the wheel."""
+    for task in job["tasks"]:
+        wheel = task.get("python_wheel_task", {})
+        if wheel and wheel["entry_point"] not in commands:
+            yield f"the wheel has no command {wheel['entry_point']}"
+        for parameter in (*task.get("spark_python_task", {}).get("parameters", ()), *wheel.get("parameters", ())):
+            if not str(parameter).startswith(WORKSPACE):
+                continue
+            named = str(parameter).removeprefix(WORKSPACE)
+            for file in {named.replace("${var.conf}", conf) for conf in confs}:
+                if not (root / file).is_file():
+                    yield f"{file} does not exist"
+
+
 def _variable_problems(bundle: dict[str, Any], texts: list[str], root: Path) -> Iterator[Problem]:
     declared = bundle.get("variables", {})
     for name in sorted({name for text in texts for name in REFERENCE.findall(text)} - set(declared)):
@@ -73,6 +99,3 @@ def _variable_problems(bundle: dict[str, Any], texts: list[str], root: Path) -> 
             by_hand = "give it with --var" in variable.get("description", "")
             if not by_hand and "default" not in variable and name not in part.get("variables", {}):
                 yield f"variable {name} has no value in target {target}"
-        conf = part.get("variables", {}).get("conf")
-        if conf and not (root / "conf" / conf).is_file():
-            yield f"target {target}: conf/{conf} does not exist"

@@ -19,7 +19,8 @@ def bundle(tmp_path: Path) -> Path:
     """A copy of the bundle's files that a test may spoil."""
     for folder in ("resources", "jobs", "conf"):
         shutil.copytree(PROJECT / folder, tmp_path / folder)
-    shutil.copy(PROJECT / "bundle.yml", tmp_path)
+    for file in ("bundle.yml", "pyproject.toml"):
+        shutil.copy(PROJECT / file, tmp_path)
     return tmp_path
 
 
@@ -35,7 +36,6 @@ def test_the_bundle_has_no_problem() -> None:
         ("bundle.yml", "      root_path: /Workspace", "      other: /Workspace", "without workspace.root_path"),
         ("bundle.yml", "    workspace:\n", "    workspace:\n      host: example\n", "prod names a workspace host"),
         ("bundle.yml", "      workers: 4\n", "", "variable workers has no value in target prod"),
-        ("bundle.yml", "conf: prod.yml", "conf: production.yml", "conf/production.yml does not exist"),
         ("resources/embed_stream.yml", "var.node_type", "var.node", "${var.node} is not declared"),
         ("resources/embed_stream.yml", "jobs/embed_stream.py", "jobs/embed.py", "../jobs/embed.py does not exist"),
         ("resources/embed_stream.yml", "max_concurrent_runs: 1", "max_concurrent_runs: 4", "max_concurrent_runs: 1"),
@@ -52,6 +52,14 @@ def test_the_bundle_has_no_problem() -> None:
             "- job_cluster_key: other",
             "unknown cluster stream",
         ),
+        ("resources/train.yml", "conf/training/relevance", "conf/relevance", "conf/relevance.yml does not exist"),
+        ("resources/train.yml", "entry_point: jude", "entry_point: judy", "the wheel has no command judy"),
+        (
+            "resources/train.yml",
+            "    train:\n",
+            "    maintenance:\n",
+            "maintenance is a resource of maintenance.yml",
+        ),
         ("jobs/embed_stream.py", '"""Keep', '# Databricks notebook source\n"""Keep', "is a notebook"),
     ],
 )
@@ -62,6 +70,13 @@ def test_each_rule_finds_its_mistake(bundle: Path, file: str, old: str, new: str
     found = lint(bundle)
     assert len(found) == 1, found
     assert problem in found[0]
+
+
+def test_every_job_that_reads_a_missing_settings_file_is_named(bundle: Path) -> None:
+    (bundle / "conf" / "prod.yml").unlink()
+    assert [problem.split(": ")[1:] for problem in lint(bundle)] == [
+        [f"job {job}", "conf/prod.yml does not exist"] for job in ("embed_stream", "maintenance", "train")
+    ]
 
 
 def test_a_second_root_file_is_refused(bundle: Path) -> None:
