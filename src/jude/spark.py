@@ -10,7 +10,7 @@ from typing import Final
 
 from pyspark.sql import SparkSession
 
-from jude.environment import java_home, spark_home
+from jude.environment import SET_UP, java_home, spark_home
 from jude.errors import TerminalEnvironmentError
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -80,10 +80,11 @@ def build_spark(
 def require_delta_jar() -> None:
     """Raise TerminalEnvironmentError where Spark would start without Delta."""
     home = spark_home()
-    if home is None or not any(jar.exists() for jar in (home / "jars").glob("delta-spark_*.jar")):
-        raise TerminalEnvironmentError(
-            f"Spark in {home} has no Delta jar. Run `make setup`, which fetches the jars once and links them there."
-        )
+    if home is None:
+        raise TerminalEnvironmentError(f"Spark is not installed: {SET_UP}.")
+    if not any(jar.exists() for jar in (home / "jars").glob("delta-spark_*.jar")):
+        way_out = "unset SPARK_HOME" if os.environ.get("SPARK_HOME") else f"{SET_UP}, which fetches the jars once"
+        raise TerminalEnvironmentError(f"Spark in {home} has no Delta jar: {way_out}, or put delta-spark there.")
 
 
 def _starts_its_own_jvm() -> bool:

@@ -117,6 +117,17 @@ def test_a_bad_key_is_a_row_with_an_error(key: Any, error_class: str):
     assert (change["error_class"], change["entity_id"]) == (error_class, None)
 
 
+@pytest.mark.parametrize(
+    ("key", "row", "hint"),
+    [
+        ({"schema": {}, "payload": {"id": "j1"}}, ROW, ": set key.converter.schemas.enable=false"),
+        ({"id": "j1"}, {**ROW, "title": ["Cook", "Baker"]}, ": its kind in the entity file would be list"),
+    ],
+)
+def test_what_a_setting_would_mend_is_said(key: Any, row: dict[str, Any], hint: str):
+    assert one(record(key, envelope("u", row, 1)))["error"].endswith(hint)
+
+
 def test_a_whole_number_key_is_text():
     assert one(record({"id": 42}, envelope("u", ROW, 1)))["entity_id"] == "42"
 

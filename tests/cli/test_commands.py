@@ -54,6 +54,11 @@ def test_wrong_settings_are_one_sentence(command: tuple[str, ...], tmp_path: Pat
     assert said == "--set tables.rot: there is no key tables.rot. Did you mean root?\n"
 
 
+def test_before_the_demo_its_settings_say_what_makes_them():
+    said = run("status", "--conf", ".jude/nowhere/demo.yml", exit_code=1)
+    assert said == "There is no file .jude/nowhere/demo.yml: `jude demo` makes it, with its tables.\n"
+
+
 def test_a_place_that_cannot_be_used_is_one_sentence(tmp_path: Path):
     (tmp_path / "file").touch()
     said = run("demo", "--folder", str(tmp_path / "file"), exit_code=1)

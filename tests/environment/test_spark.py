@@ -17,7 +17,7 @@ def test_spark_without_delta_is_refused_before_it_starts(tmp_path: Path, monkeyp
     from jude.spark import require_delta_jar
 
     monkeypatch.setenv("SPARK_HOME", str(tmp_path))
-    with pytest.raises(TerminalEnvironmentError, match=r"no Delta jar.*make setup"):
+    with pytest.raises(TerminalEnvironmentError, match=r"no Delta jar: unset SPARK_HOME"):
         require_delta_jar()
 
 

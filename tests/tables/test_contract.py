@@ -143,6 +143,7 @@ def test_odd_keys_and_values_come_back_as_they_were(tables: Tables):
     tables.merge_current(pointers(*(pointer(i, "p1", topic=i) for i in odd)), batch(0))
     tables.merge_current(pointers(*(pointer(i, "p2", topic=i) for i in odd)), batch(1))
     assert known(tables, *odd, columns=("position", "topic")) == {i: ("p2", i) for i in odd}
+    assert tables.known_state("m1", [job(i) for i in odd]).num_rows == len(odd)
 
 
 def test_one_key_twice_in_a_merge_is_refused(tables: Tables):

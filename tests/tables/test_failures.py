@@ -48,6 +48,15 @@ def test_a_full_disk_at_the_commit_leaves_the_table_as_it_was(root: Path, monkey
     assert list(tables.fields_of([TextKey("job", "j1", "p1")])) == [("job", "j1", "p1")]
 
 
+def test_a_disk_without_hard_links_is_told_as_such(root: Path, monkeypatch: pytest.MonkeyPatch):
+    def unsupported(*_args: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", unsupported)
+    with pytest.raises(TerminalTableError, match=r"without hard links.*set tables\.writer to spark"):
+        NativeTables(root, buckets=BUCKETS).append("text_history", texts(text("j1", "p1")), batch(0))
+
+
 def test_a_folder_that_cannot_be_written_stops_the_job(tmp_path: Path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(TerminalTableError, match="cannot be written"):

@@ -212,7 +212,8 @@ def _entity_id(key: bytes | None, entity: Entity) -> str:
 
 def _id_of(key: Json, entity: Entity) -> str:
     if not isinstance(key, dict) or entity.key not in key:
-        raise _BadRecordError("bad_key", f"the key is not a JSON object with the column {entity.key!r}")
+        hint = ": set key.converter.schemas.enable=false" if isinstance(key, dict) and "payload" in key else ""
+        raise _BadRecordError("bad_key", f"the key is not a JSON object with the column {entity.key!r}{hint}")
     value = key[entity.key]
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise _BadRecordError("bad_key", f"the key column {entity.key!r} holds {type(value).__name__}, not text or int")
@@ -311,4 +312,5 @@ def _raw_text(value: Json, kind: str, name: str) -> str | None:
         return value
     if kind == "list" and isinstance(value, list) and all(item is None or isinstance(item, str) for item in value):
         return orjson.dumps([item for item in value if item is not None]).decode()
-    raise _BadRecordError("wrong_field_type", f"column {name!r} holds {type(value).__name__}, not text")
+    hint = ": its kind in the entity file would be list" if isinstance(value, list) and kind == "text" else ""
+    raise _BadRecordError("wrong_field_type", f"column {name!r} holds {type(value).__name__}, not text{hint}")

@@ -32,7 +32,6 @@ app.add_typer(quarantine, name="quarantine")
 app.add_typer(online, name="online")
 app.add_typer(model, name="model")
 app.add_typer(train, name="train")
-app.command("eval")(eval_command)
 
 
 def main() -> None:
@@ -163,6 +162,9 @@ def embed_command(
 
     found = embed_text(settings_of(conf, overrides), text, entity, target, model)
     show_embedding(found, as_json=as_json)
+
+
+app.command("eval")(eval_command)
 
 
 @quarantine.command("list")

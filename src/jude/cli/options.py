@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jude.settings import Settings
 
 DEFAULT_CONF: Final = Path("conf/local.yml")
+DEMO_CONF: Final = "demo.yml"
 PROJECT: Final = Path(__file__).resolve().parents[3]
 """The folder that holds src/ and conf/, where JUDE is installed in place."""
 
@@ -33,6 +34,9 @@ def find_conf(conf: Path | None) -> Path:
 
 def settings_of(conf: Path | None, overrides: list[str] | None) -> Settings:
     """Load the settings. Raises TerminalSettingsError that names file, key and a way out."""
+    from jude.errors import TerminalSettingsError
     from jude.settings import load_settings
 
+    if conf is not None and conf.name == DEMO_CONF and not conf.exists():
+        raise TerminalSettingsError(f"There is no file {conf}: `jude demo` makes it, with its tables.")
     return load_settings(find_conf(conf), overrides or ())

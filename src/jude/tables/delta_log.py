@@ -8,6 +8,7 @@ delta-rs does it). Opening, checkpoints, schema changes and every other storage 
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -24,12 +25,13 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 from pyarrow import fs as pa_fs
 
-from jude.errors import TransientTableError
+from jude.errors import TerminalTableError, TransientTableError
 from jude.tables.spec import TableSpec
 
 LOG: Final = logging.getLogger(__name__)
 Partition = tuple[str, ...]
 Action = dict[str, Any]
+_NO_HARD_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)  # mounted object stores, FAT, some shares
 CHECKPOINT_EVERY_COMMITS: Final = 100  # every 10 gave pauses of 2.3 s at p95 with Spark
 
 
@@ -218,6 +220,13 @@ class TableLog:
             os.link(whole, log / f"{self.version + 1:020d}.json")
         except FileExistsError as error:
             raise VersionTakenError from error
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            raise TerminalTableError(
+                f"{self._uri} lies on a file system without hard links, by which the native writer puts a commit in "
+                "place once. Move tables.root to another disk, or set tables.writer to spark."
+            ) from error
         finally:
             whole.unlink(missing_ok=True)
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import yaml
 
+from jude.cli.options import DEMO_CONF
 from jude.cli.show import near
 from jude.errors import TerminalEnvironmentError
 from jude.settings import Settings, load_settings
@@ -29,7 +30,7 @@ class DemoFolder:
     @property
     def conf(self) -> Path:
         """Give the settings file."""
-        return self.path / "demo.yml"
+        return self.path / DEMO_CONF
 
     @property
     def changes(self) -> Path:
