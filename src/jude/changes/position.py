@@ -13,7 +13,7 @@ MAX_TX_ORDER: Final = 2**32 - 1
 
 
 class Position(NamedTuple):
-    """Compared left to right (DESIGN: Order)."""
+    """Compared left to right (docs/design.md: Order)."""
 
     source_epoch: int  # raised by the operator after a failover or a restored database
     lsn: int

@@ -1,4 +1,4 @@
-"""Fold the events of one chain of keys into the known state: restore, guard, compare. The rules of DESIGN 3, 4, 6."""
+"""Fold the events of one chain of keys into the known state: restore, guard, compare (docs/design.md 3, 4, 6)."""
 
 from __future__ import annotations
 
