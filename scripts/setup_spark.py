@@ -59,10 +59,10 @@ spark.driver.memory              2g
 spark.ui.showConsoleProgress     false
 """
 ENVIRONMENT = """\
-# Written by scripts/setup_spark.py: the right Python, and a Java where the machine has none.
+# Written by scripts/setup_spark.py: the right Python, and a Java where the machine has none that Spark runs on.
 PYSPARK_PYTHON="${{PYSPARK_PYTHON:-{python}}}"
 PYSPARK_DRIVER_PYTHON="${{PYSPARK_DRIVER_PYTHON:-$PYSPARK_PYTHON}}"
-if ! "${{JAVA_HOME:+$JAVA_HOME/bin/}}java" -version >/dev/null 2>&1; then
+if ! "${{JAVA_HOME:+$JAVA_HOME/bin/}}java" -version 2>&1 | grep -Eq 'version "(17|21)["._+-]'; then
   JAVA_HOME="{java}"
 fi
 """

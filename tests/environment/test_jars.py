@@ -85,3 +85,17 @@ def test_java_reads_the_key_store(tmp_path: Path) -> None:
     listed = subprocess.run(command, capture_output=True, text=True, check=True)
     fingerprint = hashlib.sha256(certificate).digest()
     assert ":".join(f"{byte:02X}" for byte in fingerprint) in listed.stdout
+
+
+@pytest.mark.parametrize(("version", "kept"), [("17.0.9", True), ("21", True), ("11.0.2", False), ("1.8.0_402", False)])
+def test_spark_submit_takes_the_machine_s_java_only_where_spark_runs_on_it(
+    tmp_path: Path, version: str, kept: bool
+) -> None:
+    java = tmp_path / "jdk" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2024-04-16' >&2\n")
+    java.chmod(0o755)
+    settings = setup_spark.ENVIRONMENT.format(python="python", java="/ours")
+    script = f'JAVA_HOME={java.parent.parent}\n{settings}\necho "$JAVA_HOME"'
+    asked = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert asked.stdout.strip() == (str(java.parent.parent) if kept else "/ours")
