@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from jude.errors import TerminalEnvironmentError, TransientError
+from jude.stream.checkpoint import LOCK_NAME
 from jude.stream.controls import drain, holder, reset, state_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -58,6 +60,17 @@ def test_a_drain_waits_for_the_end(stream: subprocess.Popen[str], tmp_path: Path
     assert drain(str(tmp_path / "checkpoint"), 10) == stream.pid
     assert stream.wait(5) == 0
     assert drain(str(tmp_path / "checkpoint"), 10) is None
+
+
+def test_a_stream_that_just_starts_is_not_mistaken_for_our_own_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the lock and has not written its pid yet: signal 15 to process 0 goes to everything that we started."""
+    monkeypatch.setattr("os.kill", lambda pid, _: pytest.fail(f"{pid} was told to end"))
+    with (tmp_path / LOCK_NAME).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(TransientError, match="just starts"):
+            drain(str(tmp_path), 10)
 
 
 def test_a_batch_that_takes_longer_is_told(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from jude.errors import TerminalEnvironmentError, TransientError
 from jude.stream.checkpoint import LOCK_NAME, local_folder
 
 _POLL_SECONDS = 0.2
+_NOT_WRITTEN_YET = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def state_of(checkpoint: str) -> StreamState:
 
 
 def holder(checkpoint: str) -> int | None:
-    """Name the process that holds the checkpoint; None: nobody does."""
+    """Name the process that holds the checkpoint; None: nobody does; 0: one that has not said its name yet."""
     lock = _folder(checkpoint) / LOCK_NAME
     try:
         handle = os.open(lock, os.O_RDWR)
@@ -46,7 +47,7 @@ def holder(checkpoint: str) -> int | None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return int(os.pread(handle, 32, 0).decode() or 0)
+        return int(os.pread(handle, 32, 0).decode() or _NOT_WRITTEN_YET)
     else:
         return None
     finally:
@@ -61,6 +62,8 @@ def drain(checkpoint: str, wait_seconds: float) -> int | None:
     pid = holder(checkpoint)
     if pid is None:
         return None
+    if pid == _NOT_WRITTEN_YET:
+        raise TransientError(f"A stream just starts on {checkpoint}: ask again in a moment.")
     os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + wait_seconds
     while holder(checkpoint) == pid:
