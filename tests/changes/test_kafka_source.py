@@ -142,5 +142,6 @@ def test_wrong_settings_are_refused() -> None:
         read_kafka(nothing, bootstrap_servers="b:1", topics=("a",), pattern="b")
     with pytest.raises(TerminalSettingsError, match="not both"):
         read_kafka(nothing, bootstrap_servers="b:1")
-    with pytest.raises(TerminalSettingsError, match="includeHeaders"):
-        read_kafka(nothing, bootstrap_servers="b:1", topics=("a",), options={"includeHeaders": "false"})
+    for option in ("includeHeaders", "startingOffsets", "failondataloss"):  # Spark reads them in any case
+        with pytest.raises(TerminalSettingsError, match=option):
+            read_kafka(nothing, bootstrap_servers="b:1", topics=("a",), options={option: "x"})

@@ -17,7 +17,10 @@ _HEADERS: Final = DDL[DDL.index("array") :]
 _YEARS_1_TO_9999: Final = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z")
 # The offsets of a batch are there when it begins, yet Spark's consumer often waits out a fetch that it sent before.
 _MOST_WAIT: Final = "20"
-_OURS: Final = ("subscribe", "subscribePattern", "assign", "includeHeaders", "kafka.bootstrap.servers")
+_OURS: Final = (  # in lower case: Spark reads its options in any
+    "subscribe", "subscribepattern", "assign", "includeheaders", "kafka.bootstrap.servers", "startingoffsets",
+    "failondataloss", "maxoffsetspertrigger",
+)  # fmt: skip
 
 
 def read_kafka(
@@ -41,7 +44,7 @@ def read_kafka(
     """
     if bool(topics) == bool(pattern):
         raise TerminalSettingsError("Name either `source.kafka.topics` or `source.kafka.pattern`, and not both.")
-    if taken := sorted(set(options) & set(_OURS)):
+    if taken := sorted(option for option in options if option.lower() in _OURS):
         raise TerminalSettingsError(f"`source.kafka.options` may not hold {taken}: they have settings of their own.")
     subscription = {"subscribe": ",".join(topics)} if topics else {"subscribePattern": str(pattern)}
     bound = {} if max_offsets_per_trigger is None else {"maxOffsetsPerTrigger": str(max_offsets_per_trigger)}
