@@ -14,7 +14,7 @@ import pytest
 
 from jude.changes.file_source import DDL, Bounds, FileOffset, FolderCursor
 from jude.changes.sources import read_changes
-from jude.errors import TerminalSettingsError, TerminalSourceError
+from jude.errors import TerminalSourceError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -193,14 +193,10 @@ def test_a_half_read_file_that_goes_away_stops_the_query_unless_allowed(
     assert allowed.rows == ["b"]
 
 
-def test_wrong_settings_are_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_folder_is_told_with_what_to_do(tmp_path: Path) -> None:
     nothing: Any = None
     with pytest.raises(TerminalSourceError, match=r"does not exist.*source\.path"):
         read_changes(nothing, Source(tmp_path / "missing"))
-    with pytest.raises(TerminalSettingsError, match="it may be 'files' or 'kafka'"):
-        read_changes(nothing, Source(tmp_path, kind="kafak"))
-    with pytest.raises(TerminalSettingsError, match=r"source\.kafka"):
-        read_changes(nothing, Source(tmp_path, kind="kafka"))
 
 
 # The cursor alone, in milliseconds

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from jude.errors import TerminalEnvironmentError
 from jude.observe.freshness import GROWTH, SMALLEST_SECONDS, Histogram
 from jude.observe.ledger import BatchCounts
 
+if TYPE_CHECKING:
+    from jude.settings import MetricsSettings
+
 FATES: Final = ("quarantined", "superseded", "stale", "unchanged", "deleted", "changed")
 VECTORS: Final = ("duplicate_in_batch", "already_stored", "inferences", "inferences_repeated")
 _FRESHNESS_EDGES: Final = tuple(round(SMALLEST_SECONDS * GROWTH**exponent, 4) for exponent in range(40, 140, 5))
-
-
-class MetricsSettings(Protocol):
-    """`metrics` of the configuration."""
-
-    @property
-    def port(self) -> int | None: ...
-    @property
-    def host(self) -> str: ...
 
 
 class Metrics:

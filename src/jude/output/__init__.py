@@ -5,14 +5,13 @@ consumer (`jude.output.consumer` is one to copy) makes it once.
 """
 
 from jude.output.message import EmbeddingChange, Record, read_record, write_record
-from jude.output.opening import OutputSettings, open_output
+from jude.output.opening import open_output
 from jude.output.protocol import NoOutput, Output
 
 __all__ = [
     "EmbeddingChange",
     "NoOutput",
     "Output",
-    "OutputSettings",
     "Record",
     "open_output",
     "read_record",

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from jude.output.message import Format
 from jude.output.protocol import NoOutput, Output
 
-
-class OutputSettings(Protocol):
-    """`output` of the configuration."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def bootstrap_servers(self) -> str: ...
-    @property
-    def topic(self) -> str: ...
-    @property
-    def format(self) -> Format: ...
-    @property
-    def partitions(self) -> int: ...
-    @property
-    def timeout_seconds(self) -> float: ...
-    @property
-    def options(self) -> Mapping[str, str]: ...
+if TYPE_CHECKING:
+    from jude.settings import OutputSettings
 
 
 def open_output(settings: OutputSettings) -> Output:

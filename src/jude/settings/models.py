@@ -114,7 +114,7 @@ class TablesSettings:
     catalog: _Word | None
     schema: _Word | None
     writer: Literal["native", "spark"]
-    buckets: _Positive
+    buckets: Annotated[int, Field(gt=0, le=65_536)]
     storage_options: dict[str, _Text] = field(repr=False)  # may hold keys
 
     @model_validator(mode="after")

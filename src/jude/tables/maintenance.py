@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
@@ -23,20 +23,11 @@ from jude.tables.spec import EMBEDDING_CURRENT, TABLES
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from jude.settings import MaintenanceSettings
+
 log = logging.getLogger(__name__)
 _MIB: Final = 2**20
 _LISTING_TASKS: Final = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
-
-
-class MaintenanceSettings(Protocol):
-    """`maintenance` of the configuration."""
-
-    @property
-    def target_mib(self) -> int: ...
-    @property
-    def small_files(self) -> int: ...
-    @property
-    def retention_hours(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
