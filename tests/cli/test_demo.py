@@ -121,6 +121,21 @@ def test_the_settings_that_are_left_behind_need_no_others(tmp_path: Path):
     assert settings.source.path == folder.changes
 
 
+def test_a_demo_publishes_nothing_and_takes_no_port(tmp_path: Path):
+    """Else the sample's changes would go into the topic that the consumers of a deployment follow."""
+    conf = tmp_path / "conf" / "live.yml"
+    conf.parent.mkdir()
+    conf.write_text(
+        f"extends: {CONF / 'local.yml'}\n"
+        "output: {kind: kafka, bootstrap_servers: 'b:9092'}\nmetrics: {port: 9464}\n"
+        "source: {kind: kafka, starting_offsets: latest, kafka: {bootstrap_servers: 'b:9092', topics: [t]}}\n"
+        f"entities: {{folder: {CONF / 'entities'}}}\n"
+    )
+    folder, _ = make_folder(tmp_path / "demo", keep=False)
+    settings = demo_settings(folder, conf, [])
+    assert (settings.output.kind, settings.metrics.port, settings.source.starting_offsets) == ("none", None, "earliest")
+
+
 def test_a_file_appears_whole(tmp_path: Path):
     write_file(tmp_path, "live-0001.jsonl", [line("jobs", "j1", 1), line("jobs", "j2", 2)])
     assert [file.name for file in tmp_path.iterdir()] == ["live-0001.jsonl"]

@@ -100,6 +100,8 @@ def demo_settings(folder: DemoFolder, conf: Path, overrides: Sequence[str]) -> S
         },
         "tables": {"root": str(folder.path / "tables"), "catalog": None, "schema": None, "writer": "native"},
         "online": {"kind": "sqlite", "path": str(folder.path / "online.sqlite")},
+        "output": {"kind": "none"},
+        "metrics": {"port": None},
         "log": {"level": "WARNING"},
     }
     head = "# Written by `jude demo`: every command with `--conf` and this file looks at its tables.\n"
