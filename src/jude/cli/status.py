@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 from jude.cli.lag import lag_of
 from jude.cli.place import Place, nothing_here
 from jude.cli.show import count_of, fresh, make_table, near, open_console, percent, print_json, when
-from jude.observe import BatchCounts, Histogram, duration, merged
-from jude.tables.reading import LedgerBatch, last_batches, ledger_totals, one_per_key, open_quarantine, read
-from jude.tables.spec import EMBEDDING_CURRENT, LEDGER
+from jude.observe import BatchCounts, Histogram, duration
+from jude.tables.reading import (
+    LedgerBatch,
+    freshness_since,
+    last_batches,
+    ledger_totals,
+    one_per_key,
+    open_quarantine,
+    read,
+)
+from jude.tables.spec import EMBEDDING_CURRENT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,10 +60,10 @@ def read_status(place: Place, last: int) -> Status:
     """Read ledger, pointers and quarantine; freshness is that of the `last` batches."""
     if place.is_empty:
         return Status(place.root, True, lag_of(place.settings), 0, [], [])
-    rows = Counter(_kinds_of_rows(place.root))
+    rows = _rows_by_kind(place.root)
     still_open = Counter(open_quarantine(place.root)["entity_type"].to_pylist())
     batches = last_batches(place.root, last)
-    recent = _recent_freshness(place.root, batches)
+    recent = freshness_since(place.root, batches[-1].started_at) if batches else {}
     totals = {(total.model_version, total.entity_type): total for total in ledger_totals(place.root)}
     keys = sorted(totals.keys() | {(version, entity_type) for entity_type, version, _ in rows})
     entities = [
@@ -74,20 +82,15 @@ def read_status(place: Place, last: int) -> Status:
     return Status(place.root, False, lag_of(place.settings), len(batches), entities, batches)
 
 
-def _kinds_of_rows(root: str) -> list[tuple[str, str, str]]:
+def _rows_by_kind(root: str) -> Counter[tuple[str, str, str]]:
+    """Count the pointers by entity type, model version and status."""
+    kind = ("entity_type", "model_version", "status")
     columns = (*EMBEDDING_CURRENT.natural_key, "status")
     rows = one_per_key(read(root, "embedding_current", columns), EMBEDDING_CURRENT.natural_key)
-    return list(zip(*(rows[name].to_pylist() for name in ("entity_type", "model_version", "status")), strict=True))
-
-
-def _recent_freshness(root: str, batches: list[LedgerBatch]) -> dict[tuple[str, str], Histogram]:
-    wanted = {(batch.writer_query, batch.writer_batch) for batch in batches}
-    found: dict[tuple[str, str], list[Histogram]] = {}
-    for row in one_per_key(read(root, "ledger"), LEDGER.natural_key).to_pylist():
-        if (row["writer_query"], row["writer_batch"]) in wanted:
-            histogram = Histogram(dict(row["freshness"] or ()))
-            found.setdefault((row["model_version"], row["entity_type"]), []).append(histogram)
-    return {key: merged(histograms) for key, histograms in found.items()}
+    counted = rows.group_by(list(kind)).aggregate([("entity_id", "count")]).to_pylist()
+    return Counter(
+        {(row["entity_type"], row["model_version"], row["status"]): row["entity_id_count"] for row in counted}
+    )
 
 
 def show_status(status: Status, *, as_json: bool) -> None:

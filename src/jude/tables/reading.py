@@ -27,6 +27,7 @@ from jude.tables.spec import LEDGER, TABLES
 Row = dict[str, Any]
 BATCH_ROWS: Final = 8_192
 _COUNTERS: Final = tuple(BatchCounts.__dataclass_fields__)
+_ENTRIES: Final = pa.list_(pa.struct([pa.field("key", pa.int32(), nullable=False), ("value", pa.int64())]))
 _RECORD: Final = ("key", "value", "headers")
 
 
@@ -172,39 +173,51 @@ def titles(root: str | Path, keys: Sequence[TextKey], title_field: str = "title"
 
 def ledger_totals(root: str | Path) -> list[LedgerTotal]:
     """Sum the ledger over batches, per model version and entity type."""
-    totals = []
-    for (version, entity_type), rows in _grouped(_ledger(root), ("model_version", "entity_type")):
-        totals.append(
-            LedgerTotal(
-                version,
-                entity_type,
-                len(rows),
-                max(row["started_at"] for row in rows),
-                _summed(rows),
-                merged(dict(row["freshness"] or ()) for row in rows),
-            )
+    ledger, by = _ledger(root, without=("seconds",)), ("model_version", "entity_type")
+    sums = [(name, "sum") for name in _COUNTERS]
+    totals = ledger.group_by(list(by)).aggregate([("started_at", "max"), ("writer_batch", "count"), *sums])
+    freshness = _freshness(ledger, by)
+    return [
+        LedgerTotal(
+            row["model_version"],
+            row["entity_type"],
+            row["writer_batch_count"],
+            row["started_at_max"],
+            BatchCounts(**{name: row[f"{name}_sum"] for name in _COUNTERS}),
+            freshness[row["model_version"], row["entity_type"]],
         )
-    return totals
+        for row in totals.sort_by([(name, "ascending") for name in by]).to_pylist()
+    ]
 
 
 def last_batches(root: str | Path, n: int) -> list[LedgerBatch]:
     """Read the ledger of the last n batches, newest first; one entry per batch and model version."""
-    groups = _grouped(_ledger(root), ("started_at", "writer_query", "writer_batch", "model_version"))
-    newest_first = groups[::-1]
-    batches = list(dict.fromkeys(key[:3] for key, _ in newest_first))[:n]
+    ledger, batch = _ledger(root), ("started_at", "writer_query", "writer_batch")
+    found = ledger.group_by(list(batch)).aggregate([])
+    newest = found.sort_by([(name, "descending") for name in batch]).slice(0, n)
+    wanted = {tuple(row.values()) for row in newest.select(list(batch)).to_pylist()}
+    since = pc.min(newest["started_at"])
+    rows = ledger.filter(pc.field("started_at") >= since).to_pylist()
+    groups = _grouped(rows, (*batch, "model_version"))
     return [
         LedgerBatch(
             writer_query=query,
-            writer_batch=batch,
+            writer_batch=number,
             model_version=version,
             started_at=started_at,
             counts=_summed(rows),
             freshness=merged(dict(row["freshness"] or ()) for row in rows),
             seconds=dict(rows[0]["seconds"] or ()),  # the whole batch's, on each of its rows
         )
-        for (started_at, query, batch, version), rows in newest_first
-        if (started_at, query, batch) in batches
+        for (started_at, query, number, version), rows in groups[::-1]
+        if (started_at, query, number) in wanted
     ]
+
+
+def freshness_since(root: str | Path, started_at: datetime) -> dict[tuple[str, str], Histogram]:
+    """Add up the freshness of the batches that began then or later, per model version and entity type."""
+    rows = one_per_key(read(root, "ledger", where=pc.field("started_at") >= started_at), LEDGER.natural_key)
+    return _freshness(rows, ("model_version", "entity_type"))
 
 
 def open_quarantine(root: str | Path, with_records: bool = False) -> pa.Table:
@@ -225,9 +238,23 @@ def open_quarantine(root: str | Path, with_records: bool = False) -> pa.Table:
     return still_open.append_column("attempts", column).sort_by([("quarantined_at", "ascending")])
 
 
-def _ledger(root: str | Path) -> list[Row]:
-    rows: list[Row] = one_per_key(read(root, "ledger"), LEDGER.natural_key).to_pylist()
-    return rows
+def _ledger(root: str | Path, without: Sequence[str] = ()) -> pa.Table:
+    """Read the whole ledger, as Arrow: a stream of small batches writes a quarter of a million rows a day."""
+    names = [column.name for column in LEDGER.columns if column.name not in without]
+    return one_per_key(read(root, "ledger", names), LEDGER.natural_key)
+
+
+def _freshness(ledger: pa.Table, by: Sequence[str]) -> dict[tuple[Any, ...], Histogram]:
+    """Add up the histograms of each group; a group without any has an empty one."""
+    histograms = ledger["freshness"].combine_chunks().cast(_ENTRIES)  # Arrow's list functions take no map
+    buckets, counts = pc.list_flatten(histograms).flatten()
+    groups = ledger.select(list(by)).take(pc.list_parent_indices(histograms))
+    entries = groups.append_column("bucket", buckets).append_column("count", counts)
+    summed = entries.group_by([*by, "bucket"]).aggregate([("count", "sum")])
+    found = {tuple(row.values()): Histogram() for row in ledger.group_by(list(by)).aggregate([]).to_pylist()}
+    for row in summed.to_pylist():
+        found[tuple(row[name] for name in by)].counts[row["bucket"]] = row["count_sum"]
+    return found
 
 
 def _grouped(rows: Sequence[Row], key: Sequence[str]) -> list[tuple[tuple[Any, ...], list[Row]]]:
