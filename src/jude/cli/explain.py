@@ -7,6 +7,8 @@ from datetime import datetime
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+
 from jude.changes.position import parse_position
 from jude.cli.place import Place
 from jude.cli.served import Served, served_now
@@ -121,9 +123,9 @@ def _excerpt(text: str, before: str) -> str:
 
 
 def _unknown(root: str, entity_type: str, entity_id: str) -> str:
-    ids = read(root, "embedding_current", ("entity_type", "entity_id"))
-    known = sorted({r["entity_id"] for r in ids.to_pylist() if r["entity_type"] == entity_type})
-    such_as = f"; known are for example {', '.join(known[:_EXAMPLES])}" if known else ""
+    rows = read(root, "embedding_current", ("entity_id",), pc.field("entity_type") == entity_type)
+    known = pc.unique(rows["entity_id"]).sort().slice(0, _EXAMPLES).to_pylist()
+    such_as = f"; known are for example {', '.join(known)}" if known else ""
     return f"No table knows {entity_type} {plain(entity_id, 80)}{such_as}."
 
 
