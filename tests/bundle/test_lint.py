@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from jude.training.reading import load_training
 from tests.bundle.lint import lint
 
 PROJECT = Path(__file__).parents[2]
@@ -82,6 +85,22 @@ def test_every_job_that_reads_a_missing_settings_file_is_named(bundle: Path) -> 
 def test_a_second_root_file_is_refused(bundle: Path) -> None:
     shutil.copy(bundle / "bundle.yml", bundle / "databricks.yml")
     assert lint(bundle) == ["one root file is needed, found ['bundle.yml', 'databricks.yml']"]
+
+
+def test_the_training_job_reads_its_base_and_its_pairs_from_the_volume() -> None:
+    job = yaml.safe_load((PROJECT / "resources/train.yml").read_text())["resources"]["jobs"]["train"]
+    asked = [str(word).replace("${var.training_volume}", "/volume") for word in _parameters(job)]
+    conf = PROJECT / asked[asked.index("--conf") + 1].removeprefix("${workspace.file_path}/")
+    settings = load_training(conf, [word for before, word in pairwise(asked) if before == "--set"])
+    pairs = [phase.pairs for phase in settings.phases]
+    assert [settings.model.base, settings.run.watch, *pairs] == [
+        f"/volume/{name}" for name in ("base", "watched.parquet", "relevance.parquet", "engagement.parquet")
+    ]
+
+
+def _parameters(job: dict[str, Any]) -> list[str]:
+    (task,) = [task for task in job["tasks"] if "spark_python_task" in task]
+    return list(task["spark_python_task"]["parameters"])
 
 
 def test_git_hides_nothing_that_is_deployed() -> None:
