@@ -118,14 +118,16 @@ def test_a_bad_key_is_a_row_with_an_error(key: Any, error_class: str):
 
 
 @pytest.mark.parametrize(
-    ("key", "row", "hint"),
+    ("key", "value", "hint"),
     [
-        ({"schema": {}, "payload": {"id": "j1"}}, ROW, ": set key.converter.schemas.enable=false"),
-        ({"id": "j1"}, {**ROW, "title": ["Cook", "Baker"]}, ": its kind in the entity file would be list"),
+        ({"schema": {}, "payload": {"id": "j1"}}, envelope("u", ROW, 1), ": set key.converter.schemas.enable=false"),
+        ({"id": "j1"}, {"schema": {}, "payload": {}}, ": set value.converter.schemas.enable=false"),
+        ({"id": "j1"}, ROW, ": no transform may unwrap it"),
+        ({"id": "j1"}, envelope("u", {**ROW, "title": ["Cook"]}, 1), ": its kind in the entity file would be list"),
     ],
 )
-def test_what_a_setting_would_mend_is_said(key: Any, row: dict[str, Any], hint: str):
-    assert one(record(key, envelope("u", row, 1)))["error"].endswith(hint)
+def test_what_a_setting_would_mend_is_said(key: Any, value: dict[str, Any], hint: str):
+    assert one(record(key, value))["error"].endswith(hint)
 
 
 def test_a_whole_number_key_is_text():

@@ -232,8 +232,10 @@ def _old_entity_id(headers: Mapping[str, bytes | None], entity: Entity) -> str |
 
 def _op(envelope: Json) -> str:
     if not isinstance(envelope, dict) or "op" not in envelope:
-        wrapped = isinstance(envelope, dict) and "payload" in envelope
-        hint = ": set value.converter.schemas.enable=false" if wrapped else ""
+        hint = ""
+        if isinstance(envelope, dict):
+            schema = "payload" in envelope
+            hint = ": set value.converter.schemas.enable=false" if schema else ": no transform may unwrap it"
         raise _BadRecordError("not_an_envelope", f"the value is not a Debezium envelope{hint}")
     op = envelope["op"]
     if op not in ("c", "u", "r", "d", "t", "m"):
