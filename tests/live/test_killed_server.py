@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from deploy.stack.ports import free_ports
-from jude.changes.recording import write_records
 from jude.encoder.remote import _LISTS_AT_ONCE, _PASSES_PER_LIST
 from jude.serving.child import serving
 from jude.serving.client import EmbeddingClient, ServerAddress
+from tests.recording import write_records
 from tests.stories import job, records, upsert
 from tests.stream.reading import rows_of
 
