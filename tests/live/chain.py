@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -25,6 +26,8 @@ from jude.settings import Settings, load_settings
 
 HASHING = ("encoder.kind=hashing", "encoder.width=32")
 EQUAL_SECONDS = 120.0
+# As in conf/test.yml: a test is over before the JVM's second compiler pays.
+QUICK_JVM = 'spark.extra={spark.driver.extraJavaOptions: "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}'
 
 
 @dataclass
@@ -36,20 +39,24 @@ class Load:
     history: list[Record]
     played: int = 0
     failed: int = 0
+    seconds: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def running(self) -> Iterator[None]:
         thread = threading.Thread(target=self._play, daemon=True)
+        began = time.monotonic()
         thread.start()
         try:
             yield
         finally:
             self._stop.set()
             thread.join()
+            self.seconds = time.monotonic() - began
 
     def _play(self) -> None:
         source: Source | None = None
+        due = time.monotonic()
         while not self._stop.is_set():
             try:
                 source = source or Source(self.url)
@@ -59,7 +66,8 @@ class Load:
                 self.failed += 1
                 source = None
                 self._stop.wait(0.2)
-            self._stop.wait(1 / self.rate)
+            due = max(due + 1 / self.rate, time.monotonic() - 1.0)  # a second of outage is made up for, not more
+            self._stop.wait(due - time.monotonic())
 
 
 def make_history(seed: int) -> list[Record]:
@@ -77,7 +85,7 @@ def streaming(
     work = stack.folder / name
     own = (
         f"stream.checkpoint={work}/checkpoint", f"tables.root={work}/tables", f"online.redis.prefix={name}",
-        f"output.topic=jude.embeddings.{name}", "log.level=WARNING", *overrides,
+        f"output.topic=jude.embeddings.{name}", "log.level=WARNING", QUICK_JVM, *overrides,
     )  # fmt: skip
     work.mkdir(parents=True, exist_ok=True)
     stream = SupervisedStream(stack.conf, work / "stream.log", own)
@@ -101,16 +109,21 @@ Victim = Callable[[int], None]
 def victims(stack: Stack, stream: SupervisedStream) -> dict[str, Victim]:
     """What a signal can be sent to, by name."""
 
-    def to_worker(sent: int) -> None:
-        for pid in stream.workers()[:1]:
+    def to_workers(sent: int) -> None:
+        pids = stream.workers()  # the one that forks the others among them
+        for pid in random.sample(pids, min(len(pids), 1)) if sent == signal.SIGKILL else pids:
             send(pid, sent)
 
     services = {name: partial(send_to, stack, name) for name in ("kafka", "connect", "postgres", "redis")}
-    return {"driver": stream.send, "worker": to_worker, **services}
+    return {"driver": stream.send, "worker": to_workers, **services}
 
 
 def send_to(stack: Stack, name: str, sent: int) -> None:
-    send(stack.started[name].pid, sent)
+    """To a service and what it has forked: PostgreSQL's sessions go on without their parent."""
+    pid = stack.started[name].pid
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    for each in (pid, *map(int, found.stdout.split())):
+        send(each, sent)
 
 
 def send(pid: int, sent: int) -> None:
@@ -120,8 +133,10 @@ def send(pid: int, sent: int) -> None:
 
 def pause(victim: Victim, seconds: float) -> None:
     victim(signal.SIGSTOP)
-    time.sleep(seconds)
-    victim(signal.SIGCONT)
+    try:
+        time.sleep(seconds)
+    finally:
+        victim(signal.SIGCONT)
 
 
 @contextmanager

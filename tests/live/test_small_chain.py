@@ -20,7 +20,7 @@ def test_a_stream_that_is_killed_under_load_loses_and_doubles_nothing(stack: Sta
         with load.running():
             while load.played < 100 or not (stack.folder / "small" / "tables" / "ledger").exists():
                 time.sleep(0.1)
-            time.sleep(3.0)
+            time.sleep(1.0)
             stream.send(signal.SIGKILL)
             time.sleep(1.0)
         assert assert_equal(stack, settings, stream) > 50
