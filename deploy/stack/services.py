@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import signal
 import subprocess
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,10 +101,9 @@ def kafka(places: Places) -> Command:
     properties.write_text((_BROKER + places.broker).format(**places.ports, state=folder / "state"))
     program = jars.java(libs)
     if not (folder / "state" / "meta.properties").exists():
-        storage = [*program, "kafka.tools.StorageTool"]
-        made = subprocess.run([*storage, "random-uuid"], check=True, capture_output=True, text=True)
-        cluster = made.stdout.split()[-1]
-        subprocess.run([*storage, "format", "-t", cluster, "-c", str(properties)], check=True, capture_output=True)
+        cluster = base64.urlsafe_b64encode(b"j" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # never begins with "-"
+        made = [*program, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        subprocess.run(made, check=True, capture_output=True)
     return Command([*program, "kafka.Kafka", str(properties)], folder, places.log("kafka"))
 
 
