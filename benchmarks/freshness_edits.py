@@ -13,9 +13,10 @@ from deploy.live.stream import PROJECT
 
 
 def load_entities(source: Source, entities: int) -> None:
-    """Fill the database: real members, as often as needed under keys of their own."""
+    """Fill the database: real members with their own texts, as often as needed under keys of their own."""
     rows = [r["value"]["after"] for r in _members() if r["value"]["op"] in ("c", "r")]
-    records = (_member(rows[number % len(rows)], number, 0) for number in range(entities))
+    again = itertools.islice(itertools.cycle(rows), entities)
+    records = (_member(row, number, row.get("headline")) for number, row in enumerate(again))
     while batch := list(itertools.islice(records, 500)):
         source.play(batch)
 
@@ -32,7 +33,8 @@ def new_texts(entities: int) -> Iterator[Record]:
     """Give a random entity a text that was never there, without end."""
     chance, rows = random.Random(7), [r["value"]["after"] for r in _members()]
     for number in itertools.count(time.time_ns() // 1_000_000):
-        yield _member(rows[number % len(rows)], chance.randrange(entities), number)
+        row = rows[number % len(rows)]
+        yield _member(row, chance.randrange(entities), f"{row.get('headline')}, since {number}")
 
 
 def real_mix() -> Iterator[Record]:
@@ -44,9 +46,8 @@ def real_mix() -> Iterator[Record]:
             yield {**record, "key": {"id": own["id"]}, "value": {**record["value"], "after": {**after, **own}}}
 
 
-def _member(row: dict[str, Any], number: int, version: int) -> Record:
-    after = {**row, "id": f"m{number:07d}"}
-    after["headline"] = f"{row.get('headline')} {number}" + (f", since {version}" if version else "")
+def _member(row: dict[str, Any], number: int, headline: str | None) -> Record:
+    after = {**row, "id": f"m{number:07d}", "headline": headline}
     return {"topic": "jude.public.members", "key": {"id": after["id"]}, "value": {"op": "u", "after": after}}
 
 
