@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,8 @@ def native_tables(root: Path) -> Tables:
 class Deployment:
     """Tables and online store in a folder; opening it again is a restart."""
 
-    def __init__(self, folder: Path, open_tables: OpenTables = native_tables) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, open_tables: OpenTables = native_tables, part_tokens: int | None = None) -> None:
+        self.folder, self.part_tokens = folder, part_tokens
         self.open_tables = open_tables
         self.encoded: list[str] = []
         self.topic = Topic()
@@ -110,7 +111,7 @@ class Deployment:
         clock = lambda: NOW + timedelta(seconds=next(self._ticks))  # noqa: E731 - one line reads best
         attempts = self.folder / "jude.attempt"
         parts = {"encode": encode, "after": after, "attempts_file": attempts, "output": self.topic}
-        return make_pipeline(tables, online, clock, **parts)
+        return make_pipeline(tables, online, clock, part_tokens=self.part_tokens, **parts)
 
     def contents(self) -> dict[str, list[dict[str, Any]]]:
         """Every table without its clocks, in a fixed order."""
@@ -147,6 +148,29 @@ def test_a_crash_after_any_arrow_leaves_no_trace(arrow: str, tmp_path: Path, uni
     assert everything(deployment.topic.copied_to(SqliteStore(tmp_path / "copy.sqlite"))) == everything(
         SqliteStore(deployment.folder / "online.sqlite")
     )
+
+
+@pytest.mark.parametrize("arrow", ["encode", "store", "online", "quarantine", "current"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_crash_between_the_parts_of_a_batch_leaves_no_trace(arrow: str, times: int, tmp_path: Path):
+    """The second batch encodes two parts: the first is stored and readable when the process dies in the second."""
+    story = [BATCHES[0], [upsert("j1", 20, job("Gardener")), upsert("j2", 21, job("Pilot")), delete("j3", 22)]]
+    whole, crashing = Deployment(tmp_path / "whole"), Deployment(tmp_path / "crashing", part_tokens=1)
+    for number in range(len(story)):
+        whole.apply(number, batches=story)
+    crashing.apply(0, batches=story)
+    left = itertools.count(times, -1)
+
+    def after(step: str) -> None:
+        if step == arrow and next(left) == 1:
+            raise CrashError(step)
+
+    with suppress(CrashError):
+        crashing.apply(1, after=after, batches=story)
+    crashing.apply(1, batches=story)
+    assert without_repeats(crashing.contents()) == without_repeats(whole.contents())
+    assert repeats(crashing) == (1 if arrow == "encode" else 0)
+    assert served_times(crashing) == history_times(crashing)
 
 
 @pytest.mark.spark

@@ -91,7 +91,7 @@ class Deployment:
     def run(self, after: Callable[[str], None] = lambda step: None) -> None:
         """Process all that is there, or die in between; each run opens everything anew."""
         settings = self.settings
-        pipeline, drain = replace(open_pipeline(settings, self.spark), after=after), Drain()
+        pipeline, drain = replace(open_pipeline(settings, self.spark), after=after, part_tokens=1), Drain()
         try:
             changes = read_changes(self.spark, settings.source)
             wait_for(stream_embeddings(changes, pipeline, settings, drain, lambda applied: None), drain)

@@ -18,13 +18,13 @@ import pyarrow as pa
 from jude.errors import CommitConflictError
 from jude.observe import BatchCounts, Histogram, Stopwatch, ledger_rows, log_event
 from jude.stream.counting import count, freshness_of
-from jude.stream.effects import Effects, put_online
+from jude.stream.effects import Effects, moves_of, put_online
 from jude.stream.failures import without_failed
 from jude.stream.pipeline import Pipeline
 from jude.stream.planned import PlannedBatch, stop_at_missing_fields
 from jude.stream.publishing import published_changes
 from jude.stream.rows import current_rows, embedding_history_rows, quarantine_rows, text_history_rows
-from jude.stream.vectors import Vectors, find_vectors
+from jude.stream.vectors import Vectors, encode_part, look_up
 from jude.tables.protocol import Txn
 
 log = logging.getLogger(__name__)
@@ -69,16 +69,8 @@ def _attempt(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> 
     if pipeline.missing_field == "stop":
         stop_at_missing_fields(batch.planned)
     pipeline.after("plan")
-    with watch.stage("encode"):
-        vectors = find_vectors(batch.planned, pipeline, txn)
-    pipeline.after("encode")
+    vectors, effects = _serve(batch, pipeline, txn, watch)
     batch = without_failed(batch, vectors.failed)
-    with watch.stage("store"):
-        pipeline.tables.append("embedding_store", vectors.new_rows, txn)
-    pipeline.after("store")
-    with watch.stage("online"):
-        effects = put_online(batch.planned, vectors, pipeline)
-    pipeline.after("online")
     counts = count(batch, vectors)
     with watch.stage("history"):
         quarantined, served_rows = _append_histories(batch, vectors, effects, pipeline, txn, started_at)
@@ -102,6 +94,26 @@ def _attempt(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> 
         pipeline.tables.merge_current(current_rows(batch, effects, pipeline.model_version), txn)
     pipeline.after("current")
     return Applied(txn, counts, dict(watch.seconds), freshness, quarantined)
+
+
+def _serve(batch: PlannedBatch, pipeline: Pipeline, txn: Txn, watch: Stopwatch) -> tuple[Vectors, Effects]:
+    """Make readable what the batch moves, part by part: nothing is online that is not stored."""
+    effects = Effects()
+    with watch.stage("encode"):
+        vectors, parts = look_up(batch.planned, pipeline, txn)
+    with watch.stage("online"):  # what needs no encoding
+        waiting = put_online(moves_of(batch.planned), vectors, effects, pipeline)
+    for part in parts:
+        with watch.stage("encode"):
+            made = encode_part(part, vectors, pipeline, txn)
+        pipeline.after("encode")
+        with watch.stage("store"):
+            pipeline.tables.append("embedding_store", made, txn)
+        pipeline.after("store")
+        with watch.stage("online"):
+            waiting = put_online(waiting, vectors, effects, pipeline)
+        pipeline.after("online")
+    return vectors, effects
 
 
 def _append_histories(

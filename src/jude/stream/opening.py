@@ -24,6 +24,7 @@ from jude.serving.address import ServerAddress
 from jude.settings import EncoderSettings, ServerAddressSettings, Settings, TablesSettings
 from jude.stream.checkpoint import ATTEMPTS_NAME, local_folder
 from jude.stream.pipeline import EncodeInputs, Pipeline
+from jude.stream.vectors import PART_TOKENS
 from jude.tables.protocol import Tables
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def open_pipeline(settings: Settings, spark: SparkSession | None = None) -> Pipe
     register(tables, open_tokeniser(spec).model_version, manifest_of(spec), now())
     checkpoint = local_folder(settings.stream.checkpoint)
     encode, width = _open_encode(settings.encoder, spec, spark)
+    # A part costs a commit and a call: tenths of a second each where Spark makes them.
+    cheap_parts = settings.tables.writer == "native" and settings.encoder.where == "driver"
     return Pipeline(
         entities=entities,
         tokeniser=open_tokeniser(spec),
@@ -55,6 +58,7 @@ def open_pipeline(settings: Settings, spark: SparkSession | None = None) -> Pipe
         truncate=settings.stream.truncate,
         missing_field=settings.stream.missing_field,
         commit_attempts=settings.stream.commit_attempts,
+        part_tokens=PART_TOKENS if cheap_parts else None,
         attempts_file=checkpoint / ATTEMPTS_NAME if checkpoint else None,
         pause=time.sleep,
         output=open_output(settings.output),

@@ -41,6 +41,7 @@ class Pipeline:
     missing_field: Literal["stop", "quarantine"] = "quarantine"
     commit_attempts: int = 8
     attempts_file: Path | None = None
+    part_tokens: int | None = None  # of a batch are encoded, stored and readable before the rest; None: it is one part
     output: Output = field(default_factory=NoOutput)
     pause: Callable[[float], None] = field(default=lambda seconds: None)
     after: Callable[[str], None] = _pass_by
