@@ -3,8 +3,9 @@
     python -m benchmarks.soak [--batches 500]
 
 The shipped sample in triggers of 13 records, native writer, SQLite, hashing encoder. Every 50 batches one pass of
-maintenance that keeps no replaced file (a pass every hour would keep those of the last days). The slopes are those of
-the second half, per 100 batches: what is cold in the first half is warm then. The last line is one JSON object.
+maintenance that keeps no replaced file and no commit below the newest checkpoint (a pass every hour would keep those
+of the last days). The slopes are those of the second half, per 100 batches: what is cold in the first half is warm
+then. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ PROJECT: Final = Path(__file__).parents[1]
 SAMPLE_RECORDS: Final = 6_711
 MAINTAINED_EVERY: Final = 50
 LOOKED_AT_EVERY: Final = 10
+FORGET_AT_ONCE: Final = {
+    "delta.logRetentionDuration": "interval 0 seconds",
+    "delta.deletedFileRetentionDuration": "interval 0 seconds",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,9 @@ class Soak:
 
     def after_batch(self, applied: Applied) -> None:
         self.batches += 1
+        if self.batches == 1:
+            for name in TABLES:
+                self.handle(name).alter.set_table_properties(FORGET_AT_ONCE)
         if self.batches % MAINTAINED_EVERY == 0:
             maintain(str(self.settings.tables.root), {}, KeepNothing())
         if self.batches % LOOKED_AT_EVERY == 0:
@@ -66,9 +74,10 @@ class Soak:
         root, checkpoint = Path(str(self.settings.tables.root)), Path(self.settings.stream.checkpoint)
         resident = memory()
         return {
-            "live_files": sum(len(DeltaTable(str(root / name)).file_uris()) for name in TABLES),
+            "live_files": sum(len(self.handle(name).file_uris()) for name in TABLES),
             "data_files_on_disk": sum(1 for _ in root.rglob("*.parquet") if "_delta_log" not in _.parts),
             "log_files": sum(1 for _ in root.rglob("_delta_log/*")),
+            "log_checkpoints_kib": sum(f.stat().st_size for f in root.rglob("*.checkpoint.parquet")) / 1024,
             "checkpoint_files": sum(1 for _ in checkpoint.rglob("*")),
             "checkpoint_kib": sum(f.stat().st_size for f in checkpoint.rglob("*") if f.is_file()) / 1024,
             "python_mib": resident.python,
@@ -76,6 +85,10 @@ class Soak:
             "workers_mib": resident.workers,
             "descriptors": len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0,
         }
+
+    def handle(self, table: str) -> DeltaTable:
+        """Open a table as a stranger would."""
+        return DeltaTable(f"{self.settings.tables.root}/{table}")
 
     def slopes(self) -> dict[str, float]:
         """Growth per 100 batches over the second half, by least squares."""

@@ -13,7 +13,7 @@ from deltalake.exceptions import DeltaError
 from jude.errors import TerminalTableError
 from jude.tables import fitting
 from jude.tables.native import NativeTables
-from jude.tables.spec import EMBEDDING_CURRENT, TABLES, TEXT_HISTORY, Column
+from jude.tables.spec import EMBEDDING_CURRENT, SCHEMA_VERSION, TABLES, TEXT_HISTORY, Column
 from tests.tables.conftest import BUCKETS
 from tests.tables.rows import batch, pointer, text, texts
 
@@ -36,7 +36,7 @@ def test_a_made_table_says_what_the_spec_says(root: Path, name: str):
     assert tuple(table.metadata().partition_columns) == spec.partition_by
     assert table.metadata().description == spec.comment
     properties = table.metadata().configuration
-    assert properties["jude.schema_version"] == "1"
+    assert properties["jude.schema_version"] == str(SCHEMA_VERSION)
     assert properties["delta.checkpointInterval"] == "100"
     assert {k.removeprefix("delta.constraints.") for k in properties if "constraints" in k} == set(spec.checks)
     protocol = table.protocol()
@@ -66,14 +66,25 @@ def test_an_older_table_is_migrated_step_by_step_once(root: Path, monkeypatch: p
         ran.append(spec.name)
         alter.add_column(Column("mood", pa.string(), "how the text sounds"))
 
-    monkeypatch.setattr(fitting, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr("jude.tables.native_ensure.SCHEMA_VERSION", 2)
-    monkeypatch.setitem(fitting.MIGRATIONS, ("text_history", 1), add_mood)
+    monkeypatch.setattr(fitting, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr("jude.tables.native_ensure.SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setitem(fitting.MIGRATIONS, ("text_history", SCHEMA_VERSION), add_mood)
     open_native(root).ensure()
     open_native(root).ensure()
     assert ran == ["text_history"]
-    assert {handle(root, n).metadata().configuration["jude.schema_version"] for n in TABLES} == {"2"}
+    assert {handle(root, n).metadata().configuration["jude.schema_version"] for n in TABLES} == {
+        str(SCHEMA_VERSION + 1)
+    }
     assert handle(root).to_pyarrow_table()["mood"].to_pylist() == [None]
+
+
+def test_a_table_of_the_first_version_gets_the_retention_of_now(root: Path):
+    old = {"jude.schema_version": "1", "delta.deletedFileRetentionDuration": "interval 7 days"}
+    handle(root, "embedding_current").alter.set_table_properties(old, raise_if_not_exists=False)
+    open_native(root).ensure()
+    assert handle(root, "embedding_current").metadata().configuration["delta.deletedFileRetentionDuration"] == (
+        "interval 1 hours"
+    )
 
 
 def test_a_newer_table_is_refused_by_ensure_and_by_a_writer(root: Path):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -36,9 +39,9 @@ class Wanted:
 class Writer:
     """A stream's batches, one after the other, by one process that never opens the tables again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, age: timedelta = timedelta()) -> None:
         self.root = folder / "tables"
-        tables = NativeTables(self.root, buckets=2)
+        tables = NativeTables(self.root, buckets=2, clock=lambda: datetime.now(UTC) - age)
         tables.ensure()
         self.pipeline = make_pipeline(tables, SqliteStore(folder / "online.sqlite"))
         self.batches = 0
@@ -85,6 +88,16 @@ def test_readers_keep_replaced_files_for_the_time_of_retention(tmp_path: Path) -
     done = {each.table: each for each in maintain(str(writer.root), {}, Wanted(retention_hours=24))}
     assert (done["text_history"].vacuumed, done["text_history"].files_after) == (0, 1)
     assert reader.to_pyarrow_table().num_rows == len(rows_of(writer.root, "text_history"))
+
+
+@pytest.mark.parametrize(("age_hours", "named"), [(0.5, 6), (1.5, 0)])
+def test_the_log_of_current_forgets_what_was_replaced_an_hour_ago(tmp_path: Path, age_hours: float, named: int) -> None:
+    """Each checkpoint names every replaced file that is not forgotten yet: those of a week would be millions."""
+    writer = Writer(tmp_path, timedelta(hours=age_hours))
+    writer.write(4)
+    maintain(str(writer.root), {}, Wanted(retention_hours=168))
+    (checkpoint,) = (writer.root / "embedding_current" / "_delta_log").glob("*.checkpoint.parquet")
+    assert pc.count(pq.read_table(checkpoint)["remove"]).as_py() == named
 
 
 def comparable(root: Path, table: str) -> list[dict[str, object]]:

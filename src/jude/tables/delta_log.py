@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,8 @@ class TableLog:
         self.generation = 0  # raised when the file list was read anew instead of followed
         self._uri, self._options, self._fs, self._check = uri, dict(storage_options or {}) or None, files_at, check
         self._link_commits = link_commits
+        # A batch commits to five tables: not all of them pause for their checkpoint in the same one.
+        self._checkpoint_at = zlib.crc32(spec.name.encode()) % CHECKPOINT_EVERY_COMMITS
         self._files: dict[str, DataFile] = {}
         self._by_partition: dict[Partition, dict[str, DataFile]] = {}
         self._txns: dict[str, int | None] = {}
@@ -208,7 +211,7 @@ class TableLog:
             self._delegate(actions)
         self._apply(actions)
         self.version += 1
-        if self._link_commits and self.version % CHECKPOINT_EVERY_COMMITS == 0:
+        if self._link_commits and self.version % CHECKPOINT_EVERY_COMMITS == self._checkpoint_at:
             self._checkpoint()
 
     def _link(self, actions: Sequence[Action]) -> None:

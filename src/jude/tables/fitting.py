@@ -54,7 +54,9 @@ class Alter(Protocol):
 
 
 Migration = Callable[[TableSpec, Alter], None]
-MIGRATIONS: Final[dict[tuple[str, int], Migration]] = {}
+MIGRATIONS: Final[dict[tuple[str, int], Migration]] = {
+    (name, 1): lambda spec, alter: alter.set_properties(retention(spec)) for name in TABLES
+}
 """(table, schema version it leads away from) -> migration to the next version; a table without one just moves on."""
 
 
@@ -72,11 +74,15 @@ def table_properties(spec: TableSpec) -> dict[str, str]:
     return {
         "delta.checkpointInterval": "100",
         "delta.dataSkippingStatsColumns": ",".join(statistics_columns(spec)),
-        "delta.logRetentionDuration": "interval 30 days",
-        "delta.deletedFileRetentionDuration": "interval 7 days",
         VERSION_PROPERTY: str(SCHEMA_VERSION),
-        **spec.properties,
+        **retention(spec),
     }
+
+
+def retention(spec: TableSpec) -> dict[str, str]:
+    """Give how long a table's log and its replaced files are kept."""
+    week = {"delta.logRetentionDuration": "interval 7 days", "delta.deletedFileRetentionDuration": "interval 7 days"}
+    return week | spec.properties
 
 
 def migrate(spec: TableSpec, found: Found, alter: Alter, where: str) -> bool:

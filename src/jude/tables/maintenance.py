@@ -18,7 +18,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from jude.observe import log_event
 from jude.tables.failures import table_errors
-from jude.tables.spec import EMBEDDING_CURRENT, TABLES
+from jude.tables.spec import CURRENT_HOURS, EMBEDDING_CURRENT, TABLES
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -55,7 +55,7 @@ def maintain_by_spark(spark: SparkSession, tables: Mapping[str, str], settings: 
     for name, table in tables.items():
         if name != EMBEDDING_CURRENT.name:
             _optimize(spark, table)
-        spark.sql(f"VACUUM {table} RETAIN {settings.retention_hours} HOURS").collect()
+        spark.sql(f"VACUUM {table} RETAIN {_kept_hours(name, settings)} HOURS").collect()
 
 
 def _optimize(spark: SparkSession, table: str) -> None:
@@ -78,12 +78,17 @@ def _maintain(where: str, name: str, options: dict[str, str], settings: Maintena
             yielded = not _compacted(handle, settings)
             handle = DeltaTable(where, storage_options=options or None)
         # full: also what a crashed writer left behind, which no commit ever named
-        removed = handle.vacuum(settings.retention_hours, dry_run=False, enforce_retention_duration=False, full=True)
+        hours = _kept_hours(name, settings)
+        removed = handle.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
         handle.create_checkpoint()
         handle.cleanup_metadata()
         done = Maintained(name, before, len(handle.file_uris()), len(removed), yielded)
     log_event(log, logging.INFO, "maintained", table=name, files_count=done.files_after, vacuumed_count=done.vacuumed)
     return done
+
+
+def _kept_hours(name: str, settings: MaintenanceSettings) -> int:
+    return min(settings.retention_hours, CURRENT_HOURS) if name == EMBEDDING_CURRENT.name else settings.retention_hours
 
 
 def _has_many_small(handle: DeltaTable, settings: MaintenanceSettings) -> bool:

@@ -9,7 +9,10 @@ import pyarrow as pa
 
 from jude.planning.rows import FIELDS, UTC
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+CURRENT_HOURS: Final = 1
+"""So long stay replaced files of embedding_current. Every batch replaces up to one per key: at four batches a second a
+week of them would be ten million rows in each checkpoint of its log, and terabytes on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,10 @@ EMBEDDING_CURRENT: Final = TableSpec(
     natural_key=("entity_type", "entity_id", "model_version"),
     partition_by=("entity_type", "model_version", "bucket"),
     checks=_STATUS_CHECK,
+    properties={
+        "delta.logRetentionDuration": "interval 1 days",
+        "delta.deletedFileRetentionDuration": f"interval {CURRENT_HOURS} hours",
+    },
 )
 
 MODEL_VERSIONS: Final = TableSpec(
