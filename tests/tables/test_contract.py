@@ -138,12 +138,12 @@ def test_a_thousand_keys_of_several_types_and_versions_in_one_merge(tables: Tabl
     assert state.num_rows == 250
 
 
-def test_odd_keys_and_values_come_back_as_they_were(tables: Tables):
+def test_odd_keys_and_values_come_back_as_they_were(tables: Tables, root: Path):
     odd = ["", "a'b\\c", "Zoë 🙂 مرحبا", "x" * 10_000, "%41/../=", "line\nbreak", "${spark.app.name}", "\\u0024"]
     tables.merge_current(pointers(*(pointer(i, "p1", topic=i) for i in odd)), batch(0))
     tables.merge_current(pointers(*(pointer(i, "p2", topic=i) for i in odd)), batch(1))
     assert known(tables, *odd, columns=("position", "topic")) == {i: ("p2", i) for i in odd}
-    assert tables.known_state("m1", [job(i) for i in odd]).num_rows == len(odd)
+    assert len(rows_of(root, "embedding_current")) == len(odd)
 
 
 def test_one_key_twice_in_a_merge_is_refused(tables: Tables):

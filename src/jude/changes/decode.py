@@ -154,9 +154,11 @@ def _op_of_stranger(record: _Record, headers: Mapping[str, bytes | None]) -> str
     if ERROR_CLASS_HEADER in headers:
         error_class, error = (_text(headers.get(name)) for name in (ERROR_CLASS_HEADER, ERROR_HEADER))
         raise _BadRecordError(error_class, error)
-    topic, envelope = record.topic or "", _opened(record.value)
-    is_message = isinstance(envelope, dict) and envelope.get("op") == "m"
-    if is_message or topic.startswith("__debezium-heartbeat") or topic.endswith(".transaction"):
+    topic = record.topic or ""
+    if topic.startswith("__debezium-heartbeat") or topic.endswith(".transaction"):
+        return "m"
+    envelope = _opened(record.value)
+    if isinstance(envelope, dict) and envelope.get("op") == "m":
         return "m"
     raise _BadRecordError("unknown_topic", f"no entity is configured for topic {record.topic!r}")
 

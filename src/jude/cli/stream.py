@@ -16,6 +16,7 @@ def stream_with_progress(settings: Settings) -> None:
     from pyspark.errors import PySparkException
 
     hush_spark()
+    open_console(stderr=True).print("Starting Spark and the model; then a line for each batch. Ctrl-C ends after it.")
     progress, batches = open_progress(), 0
 
     def report(applied: Applied) -> None:

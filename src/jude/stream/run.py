@@ -32,9 +32,9 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
     """
     configure_logs(settings.log.format, level=settings.log.level, show_ids=settings.log.show_ids)
     with locked(settings.stream.checkpoint):
+        metrics = open_metrics(settings.metrics)  # first: a port that is taken is told at once
         spark = start_spark(settings)
         pipeline = open_pipeline(settings, spark)
-        metrics = open_metrics(settings.metrics)
         if metrics is not None:
             spark.streams.addListener(_listener(metrics))
         check_topics(spark, settings)
