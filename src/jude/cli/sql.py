@@ -8,7 +8,7 @@ from typing import Any
 
 from jude.cli.failing import hush_spark, sentence_of
 from jude.cli.place import open_place
-from jude.cli.show import make_table, open_console, plain, print_json
+from jude.cli.show import count_of, make_table, open_console, plain, print_json
 from jude.errors import TerminalError
 from jude.settings import Settings
 
@@ -65,7 +65,7 @@ def show_rows(found: Rows, *, as_json: bool) -> None:
     console.print(make_table(found.columns, cells, left=_words(found)))
     more = " (there are more: --limit)" if found.more else ""
     seconds = f"Spark took {found.start_seconds:.1f} s to start, the query {found.query_seconds:.1f} s"
-    console.print(f"\n{len(found.rows)} rows{more}. {seconds}.", style="dim")
+    console.print(f"\n{count_of(len(found.rows), 'row')}{more}. {seconds}.", style="dim")
 
 
 def _words(found: Rows) -> list[str]:
