@@ -1,7 +1,9 @@
 """make train-distil: teacher, stored scores, two students, and how much of the teacher's lead a student takes over.
 
-The candidate lists are real titles beside occupational series, with negatives mined by the base model. What is
-measured: titles that no list holds; of each the best documents by the base model, ranked again by every model.
+Some titles of USAJOBS postings are labelled with their series. A cross-encoder is trained on short candidate lists of
+these. It scores longer ones, and those of the other titles, whose labels nobody is shown. The plain student is trained
+on the labels, the other one on labels and scores, each labelled title as often. What is measured: titles that no list
+holds; of each the best documents by the base model, ranked again by every model.
 """
 
 from __future__ import annotations
@@ -25,15 +27,19 @@ from jude.evaluation import bootstrap, ndcg_at, paired, ranks_of, reciprocal_ran
 from jude.evaluation.encoding import encode_by
 from jude.evaluation.intervals import gap_bridged
 from jude.evaluation.titles import Retrieval
-from jude.training.data.pairs import laid_out
+from jude.training.data.pairs import checked, laid_out
 from jude.training.teacher import Teacher
-from scripts.title_lists import MODEL, title_lists, unseen_titles
+from scripts.title_lists import MODEL, title_lists, title_pairs, unseen_titles
 
 FOLDER: Final = Path(".jude/distil")
 STUDENT: Final = Path("conf/training/distil.yml")
-QUERIES, MINED, DRAWN = 3000, 4, 3
-CANDIDATES: Final = 40  # of an unseen title, by the base model
-PLAIN: Final = ("phases.0.loss.kd=0", "phases.0.loss.margin=0")
+LABELLED: Final = 3000  # titles, of about 5,600
+SHORT, LONG = (4, 3), (12, 4)  # negatives of a list: mined by the base model, and drawn
+UNLABELLED: Final = 16  # candidates of a title without a label: the base model's best
+CANDIDATES: Final = 40  # of an unseen title
+PLAIN: Final = (
+    "phases.0.pairs=.jude/distil/labelled.parquet", "batch.pairs=512", "phases.0.loss.kd=0", "phases.0.loss.margin=0"
+)  # fmt: skip
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -48,14 +54,39 @@ def train(conf: Path, folder: Path, overrides: Sequence[str] = ()) -> None:
     run_job("train", "--conf", str(conf), "--folder", str(folder), "--ranks", "0", *sets)
 
 
+def make_lists() -> None:
+    labelled = title_lists(LABELLED, *LONG)
+    scored = pa.concat_tables([labelled, unlabelled_lists(labelled)], promote_options="default")
+    made = {"lists": title_lists(LABELLED, *SHORT), "labelled": labelled, "scored": scored}
+    for name, lists in made.items():
+        pq.write_table(lists, FOLDER / f"{name}.parquet")
+
+
+def unlabelled_lists(labelled: pa.Table) -> pa.Table:
+    """Lists of the titles that are not among the labelled ones; no label tells what is in them."""
+    trained = title_pairs()[1]
+    documents = sorted(set(trained["document_text"].to_pylist()))
+    titles = sorted(set(trained["query_text"].to_pylist()) - set(labelled["query_text"].to_pylist()) - set(documents))
+    best = best_by_base(Retrieval(titles, documents, [], "member", "job"), UNLABELLED)
+    pairs = {"query_text": np.repeat(titles, UNLABELLED).tolist(), "query_type": ["member"] * best.size,
+             "document_text": [documents[number] for number in best.ravel()], "document_type": ["job"] * best.size,
+             "label": pa.array(np.zeros(best.size, np.float32)),
+             "list": pa.array(-1 - np.repeat(np.arange(len(titles)), UNLABELLED))}  # fmt: skip
+    return checked(pa.table(pairs))
+
+
 def nominated(collection: Retrieval) -> Ints:
     """The base model's best documents of each query: [Q, K]; a match that is not among them takes the last place."""
-    scores = cosines(collection, EncoderSpec(kind=MINILM, max_tokens=MODEL.max_tokens))
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :CANDIDATES]
+    best = best_by_base(collection, CANDIDATES)
     for row, relevant in enumerate(collection.relevant):
         if not np.isin(best[row], relevant).any():
             best[row, -1] = relevant[0]
     return best
+
+
+def best_by_base(collection: Retrieval, count: int) -> Ints:
+    scores = cosines(collection, EncoderSpec(kind=MINILM, max_tokens=MODEL.max_tokens))
+    return np.argsort(-scores, axis=1, kind="stable")[:, :count]
 
 
 def cosines(collection: Retrieval, spec: EncoderSpec) -> Floats:
@@ -102,9 +133,9 @@ def main() -> None:
     if parser.parse_args().anew:
         shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    if not (FOLDER / "lists.parquet").exists():
-        pq.write_table(title_lists(QUERIES, MINED, DRAWN), FOLDER / "lists.parquet")
-    lists, teacher, scores = (str(FOLDER / name) for name in ("lists.parquet", "teacher", "scores"))
+    if not (FOLDER / "scored.parquet").exists():
+        make_lists()
+    lists, teacher, scores = (str(FOLDER / name) for name in ("scored.parquet", "teacher", "scores"))
     train(Path("conf/training/teacher.yml"), Path(teacher))
     run_job(
         "score_pairs", "--pairs", lists, "--teacher", f"{teacher}/adapter", "--scores", scores, "--master", "local[2]"

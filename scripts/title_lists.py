@@ -36,9 +36,26 @@ def title_lists(titles: int, mined: int, drawn: int) -> pa.Table:
     return candidate_lists(data, mine(towers, data, mined, margin=0.05, chunk_tokens=2048), drawn)
 
 
+def mislabelled(lists: pa.Table, share: float) -> pa.Table:
+    """Of a share of the lists the match and a negative change their labels: what noise in the labels does."""
+    label, number = lists["label"].to_numpy().copy(), lists["list"].to_numpy()
+    random = np.random.default_rng(0)
+    for wrong in random.permutation(np.unique(number))[: round(share * len(np.unique(number)))]:
+        rows = np.flatnonzero(number == wrong)
+        label[rows] = 0
+        label[random.choice(rows[1:] if len(rows) > 1 else rows)] = 1  # the match is the first
+    return lists.set_column(lists.column_names.index("label"), "label", pa.array(label, pa.float32()))
+
+
 def unseen_titles() -> Retrieval:
     """Titles first posted after all that is trained on, against every series."""
-    return retrieval_of(pq.read_table(DATA / "unseen.parquet"), _usajobs()["document_text"].to_pylist())
+    unseen, trained = title_pairs()
+    return retrieval_of(unseen, trained["document_text"].to_pylist())
+
+
+def title_pairs() -> tuple[pa.Table, pa.Table]:
+    """Give the pairs of the unseen titles, and those that are trained on."""
+    return pq.read_table(DATA / "unseen.parquet"), _usajobs()
 
 
 def _usajobs() -> pa.Table:
