@@ -61,7 +61,7 @@ def demo_command(
     from jude.serving.child import serving
 
     with serving(chosen, given) as server:
-        run_demo(chosen, [*given, *server.overrides()], changes, folder, keep=keep)
+        run_demo(chosen, given, changes, folder, keep=keep, server=server.overrides())
 
 
 @app.command("doctor")

@@ -10,11 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import partial
+from itertools import chain
+from threading import Condition, Thread
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +32,7 @@ from jude.serving.refusal import Code, RefusedError
 
 _LOG = logging.getLogger("jude.serving.engine")
 _T = TypeVar("_T")
+_Aside = tuple[Future[Any], Callable[[], Any]]
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +46,10 @@ class Call(Ticket):
 
 
 class Engine:
-    """Computes what waits in the lanes, pass by pass, until stopped."""
+    """Computes what waits in the lanes, pass by pass, until stopped.
+
+    The model's threads take their work from the lanes themselves: none waits for the event loop between two passes.
+    """
 
     def __init__(
         self, rules: LaneRules, metrics: Metrics, *, workers: int = 1, clock: Callable[[], float] = time.monotonic
@@ -49,35 +57,53 @@ class Engine:
         self.lanes = TwoLanes(rules)
         self.clock = clock
         self._metrics = metrics
-        self.width = 1  # how many workers may compute: what the models served can do side by side
-        self._wake = asyncio.Event()
-        self._threads = [ThreadPoolExecutor(1, f"jude-model-{number}") for number in range(max(1, workers))]
-        self._workers: list[asyncio.Task[None]] = []
+        self._width = 1
+        self._changed = Condition()  # guards the lanes and all below; told whenever a thread may have work
         self._computing = 0
         self._on_all_cores = False
+        self._stopped = False
+        self._asides: list[deque[_Aside]] = [deque() for _ in range(max(1, workers))]
+        self._threads = [Thread(target=self._work, args=(n,), name=f"jude-model-{n}", daemon=True)
+                         for n in range(len(self._asides))]  # fmt: skip
         metrics.watch(self.lanes)
 
     def start(self) -> None:
-        """Begin to compute, on the running loop."""
-        loop = asyncio.get_running_loop()
-        self._workers = [loop.create_task(self._run(n), name=f"jude-engine-{n}") for n in range(len(self._threads))]
+        """Begin to compute; results are delivered on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def width(self) -> int:
+        """How many workers may compute: what the models served can do side by side."""
+        return self._width
+
+    @width.setter
+    def width(self, workers: int) -> None:
+        with self._changed:
+            self._width = workers
+            self._changed.notify_all()
 
     @property
     def runs(self) -> bool:
         """Whether passes are still formed."""
-        return bool(self._workers) and not any(worker.done() for worker in self._workers)
+        return not self._stopped and all(thread.is_alive() for thread in self._threads)
 
-    async def stop(self) -> None:
-        """End. The server has ended its calls before."""
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
-        for thread in self._threads:
-            thread.shutdown(wait=False, cancel_futures=True)
+    def stop(self) -> None:
+        """End after the passes under way. The server has ended its calls before."""
+        with self._changed:
+            self._stopped = True
+            for done, _ in chain.from_iterable(self._asides):
+                done.cancel()
+            self._changed.notify_all()
 
     async def aside(self, work: Callable[..., _T], *args: object, worker: int = 0) -> _T:
         """Run something on a worker's own thread, between two of its passes: warm-up and canary."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads[worker], work, *args)
+        done: Future[_T] = Future()
+        with self._changed:
+            self._asides[worker].append((done, partial(work, *args)))
+            self._changed.notify_all()
+        return await asyncio.wrap_future(done)
 
     async def compute(self, call: Call, token_ids: Sequence[tuple[int, Sequence[int]]]) -> None:
         """Fill `call.vectors` for (row, token ids); a row that cannot be computed becomes NaN.
@@ -85,8 +111,9 @@ class Engine:
         Raises RefusedError (DEADLINE_EXCEEDED) when its time is over before all of it was computed.
         """
         call.missing = len(token_ids)
-        self.lanes.put(Work(call, row, ids) for row, ids in token_ids)
-        self._wake.set()
+        with self._changed:
+            self.lanes.put(Work(call, row, ids) for row, ids in token_ids)
+            self._changed.notify_all()
         try:
             await call.done
         except asyncio.CancelledError:
@@ -94,47 +121,59 @@ class Engine:
             raise
         finally:
             if call.missing:
-                self.lanes.drop(call)
+                with self._changed:
+                    self.lanes.drop(call)
 
-    async def _run(self, number: int) -> None:
-        while True:
-            may = number < self.width and not self._on_all_cores
-            chosen = self.lanes.next_pass(self.clock()) if may else Pass()
-            self._expire(chosen.expired)
-            if chosen.works:
-                await self._forward(chosen, number)
-            elif not chosen.expired:
-                self._wake.clear()
-                await self._wake.wait()
+    def _work(self, number: int) -> None:
+        """The life of one of the model's threads."""
+        while (job := self._next_job(number)) is not None:
+            job()
 
-    async def _forward(self, chosen: Pass, number: int) -> None:
+    def _next_job(self, number: int) -> Callable[[], None] | None:
+        """Wait for something to do; None: nothing any more."""
+        with self._changed:
+            while not self._stopped:
+                if self._asides[number]:
+                    return partial(_answer, *self._asides[number].popleft())
+                if number < self._width and not self._on_all_cores:
+                    chosen = self.lanes.next_pass(self.clock())
+                    if chosen.expired:
+                        self._tell(self._expire, chosen.expired)
+                    if chosen.works:
+                        alone = self._computing == 0 and not any(self.lanes.queued_tokens.values())
+                        self._computing += 1
+                        self._on_all_cores = alone or self._width == 1
+                        return partial(self._forward, chosen, on_one_core=not self._on_all_cores)
+                self._changed.wait()
+        return None
+
+    def _forward(self, chosen: Pass, *, on_one_core: bool) -> None:
         model = chosen.works[0].ticket.model
         assert isinstance(model, LoadedModel)
         start = self.clock()
-        for work in chosen.works:
-            call = _call_of(work)
-            call.started = start if call.started is None else call.started
-        on_one_core = self.width > 1 and (self._computing > 0 or any(self.lanes.queued_tokens.values()))
-        token_ids = [work.token_ids for work in chosen.works]
-        with self._counted(on_all_cores=not on_one_core):
-            rows = await self.aside(self._encoded, model, token_ids, on_one_core, worker=number)
+        rows = self._encoded(model, [work.token_ids for work in chosen.works], on_one_core)
         seconds = self.clock() - start
-        model.learn_speed(chosen.tokens, seconds, on_one_core=on_one_core)
-        self._count(chosen, model, seconds)
-        self._metrics.nan.inc(int(len(rows) - np.isfinite(rows).all(axis=1).sum()))
-        for work, row in zip(chosen.works, rows, strict=True):
-            _deliver(_call_of(work), work.row, row)
-
-    @contextmanager
-    def _counted(self, *, on_all_cores: bool) -> Iterator[None]:
-        self._computing += 1
-        self._on_all_cores = on_all_cores
-        try:
-            yield
-        finally:
+        with self._changed:
+            model.learn_speed(chosen.tokens, seconds, on_one_core=on_one_core)
             self._computing -= 1
             self._on_all_cores = False
-            self._wake.set()
+            self._changed.notify_all()
+        self._tell(self._deliver, chosen, rows, start, seconds)
+
+    def _tell(self, what: Callable[..., None], *about: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(what, *about)
+
+    def _deliver(self, chosen: Pass, rows: NDArray[np.float32], start: float, seconds: float) -> None:
+        self._count(chosen, seconds)
+        self._metrics.nan.inc(int(len(rows) - np.isfinite(rows).all(axis=1).sum()))
+        for work, row in zip(chosen.works, rows, strict=True):
+            call = _call_of(work)
+            call.started = start if call.started is None else call.started
+            call.vectors[work.row] = row
+            call.missing -= 1
+            if not call.missing and not call.done.done():
+                call.done.set_result(None)
 
     def _encoded(
         self, model: LoadedModel, token_ids: Sequence[Sequence[int]], on_one_core: bool
@@ -161,7 +200,9 @@ class Engine:
                 late = RefusedError(Code.DEADLINE_EXCEEDED, "The deadline passed in the queue.", reason="expired")
                 ticket.done.set_exception(late)
 
-    def _count(self, chosen: Pass, model: LoadedModel, seconds: float) -> None:
+    def _count(self, chosen: Pass, seconds: float) -> None:
+        model = chosen.works[0].ticket.model
+        assert isinstance(model, LoadedModel)
         self._metrics.passes.inc()
         self._metrics.fill.observe(chosen.tokens / model.pass_tokens)
         self._metrics.padding.set(getattr(model.encoder, "padding_share", 0.0))
@@ -184,8 +225,9 @@ def _shaped(rows: NDArray[np.float32], count: int, width: int) -> NDArray[np.flo
     return rows
 
 
-def _deliver(call: Call, row: int, vector: NDArray[np.float32]) -> None:
-    call.vectors[row] = vector
-    call.missing -= 1
-    if not call.missing and not call.done.done():
-        call.done.set_result(None)
+def _answer(done: Future[Any], work: Callable[[], Any]) -> None:
+    if done.set_running_or_notify_cancel():
+        try:
+            done.set_result(work())
+        except BaseException as error:  # handed to the caller, whatever it is
+            done.set_exception(error)

@@ -96,7 +96,7 @@ class Server:
             self._watch.cancel()
         await self._service.drain(self.settings.drain_seconds)
         await asyncio.gather(*(server.stop(_LAST_ANSWERS_SECONDS) for server in self._servers))
-        await self.engine.stop()
+        self.engine.stop()
         self._tokenisers.shutdown(wait=False, cancel_futures=True)
         log_event(_LOG, logging.INFO, "stopped")
 

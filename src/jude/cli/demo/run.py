@@ -50,13 +50,18 @@ class _Stage:
     recording: Recording
 
 
-def run_demo(conf: Path, overrides: Sequence[str], sample: Path, wanted: Path, *, keep: bool) -> None:
-    """Replay, go live, sum up. Raises JudeError, and KeyboardInterrupt after Ctrl-C once the running batch is done."""
+def run_demo(
+    conf: Path, overrides: Sequence[str], sample: Path, wanted: Path, *, keep: bool, server: Sequence[str] = ()
+) -> None:
+    """Replay, go live, sum up. `server`: overrides for a server that ends with the demo, so that no advice names it.
+
+    Raises JudeError, and KeyboardInterrupt after Ctrl-C once the running batch is done.
+    """
     began = monotonic()
     entities = load_entities(load_settings(conf, overrides).entities.folder)  # mistakes first, before anything is made
     console = open_console()
     folder, said = make_folder(wanted, keep=keep)
-    settings = demo_settings(folder, conf, overrides)
+    settings = demo_settings(folder, conf, [*overrides, *server])
     configure_logs(level=settings.log.level)
     hush_spark()
     console.print("JUDE demo: real database changes in, fresh embeddings out.", style="bold")
