@@ -112,7 +112,11 @@ def best_setting(name: str, dtype: str, model: Path, seconds: float) -> Found:
 def measure(names: Sequence[str], dtype: str, given: argparse.Namespace, model: Path) -> dict[str, Any]:
     """Settings first, then rounds."""
     peak = gemm_gflops(dtype, model)
-    found = {name: best_setting(name, dtype, model, given.seconds) for name in names}
+    found = {
+        name: Found(Setting(name, dtype, given.threads), {}) if given.threads
+        else best_setting(name, dtype, model, given.seconds)
+        for name in names
+    }  # fmt: skip
     for number in range(given.rounds):
         for name, one in found.items():
             with started(one.setting, model) as server:
@@ -158,6 +162,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seconds", type=float, default=20, help="of each run, after its warm-up (default: 20)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="of every server; default: the better of one and all cores")
     parser.add_argument("--only", action="append", choices=NAMES, help="these servers")
     parser.add_argument("--share", action="append", type=float, help=f"of capacity; default: {SHARES}")
     parser.add_argument("--dtype", action="append", choices=("float32", "bfloat16"), help="default: float32")
