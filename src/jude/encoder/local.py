@@ -66,6 +66,10 @@ class LocalEncoder:
         """Encode as `encode` does, and leave the other cores to other calls."""
         return self._lanes.on_one_core(lambda: self._filled(token_ids, 1))
 
+    def give_way(self) -> None:
+        """Let those who wait for no pass, such as a server's event loop, go first on every core."""
+        self._lanes.give_way()
+
     def _filled(self, token_ids: Sequence[Sequence[int]], lanes: int) -> NDArray[np.float32]:
         vectors = np.full((len(token_ids), self.width), np.nan, np.float32)
         readable = np.array([row for row, ids in enumerate(token_ids) if self._can_read(ids)], np.int64)

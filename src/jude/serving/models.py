@@ -104,7 +104,10 @@ def open_model(spec: EncoderSpec) -> LoadedModel:
     """Load a model version; not warm yet. Raises TerminalSettingsError, TerminalEnvironmentError."""
     try:
         manifest = manifest_of(spec)
-        return LoadedModel(spec, manifest, open_tokeniser(spec), open_encoder(spec), _dimensions(spec, manifest))
+        encoder = open_encoder(spec)
+        if hasattr(encoder, "give_way"):
+            encoder.give_way()  # callers' requests are read and refused while passes run
+        return LoadedModel(spec, manifest, open_tokeniser(spec), encoder, _dimensions(spec, manifest))
     except JudeError:
         raise
     except Exception as error:  # of safetensors, tokenizers or torch: each has its own tree
