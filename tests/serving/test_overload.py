@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from jude.encoder import EncoderSpec
+from jude.serving.apart import usable_cores
 from jude.serving.client import Embeddings, Wanted
 from jude.serving.lanes import Lane
 from jude.serving.models import LoadedModel, open_model
 from jude.serving.refusal import Code, RefusedError
-from jude.serving.server import _cores
 from jude.serving.v1 import embedding_pb2 as pb
 from jude.serving.wire_status import DETAILS_KEY, PUSHBACK_KEY
 from tests.serving.running import Running, Watched, running, watched
@@ -224,7 +224,7 @@ class TwoCores(Watched):
         return vectors
 
 
-@pytest.mark.skipif(_cores() < 2, reason="one core has one worker")
+@pytest.mark.skipif(usable_cores() < 2, reason="one core has one worker")
 def test_a_model_on_two_cores_computes_two_passes_at_once_unless_one_has_all_cores() -> None:
     def opener(spec: EncoderSpec) -> LoadedModel:
         model = open_model(spec)

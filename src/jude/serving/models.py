@@ -24,6 +24,7 @@ from jude.encoder.made_of import made_of
 from jude.encoder.opening import HASHING
 from jude.encoder.version import InputHasher
 from jude.errors import JudeError, TerminalEnvironmentError
+from jude.serving.apart import ModelApart, usable_cores
 from jude.serving.refusal import Code, RefusedError
 
 CURRENT = "current"
@@ -104,9 +105,7 @@ def open_model(spec: EncoderSpec) -> LoadedModel:
     """Load a model version; not warm yet. Raises TerminalSettingsError, TerminalEnvironmentError."""
     try:
         manifest = manifest_of(spec)
-        encoder = open_encoder(spec)
-        if hasattr(encoder, "give_way"):
-            encoder.give_way()  # callers' requests are read and refused while passes run
+        encoder = open_encoder(spec) if spec.kind == HASHING else ModelApart(spec, usable_cores())
         return LoadedModel(spec, manifest, open_tokeniser(spec), encoder, _dimensions(spec, manifest))
     except JudeError:
         raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from jude.encoder.opening import forget_encoder
 from jude.errors import TerminalEnvironmentError, TerminalSettingsError
 from jude.observe.logs import log_event
 from jude.serving.admission import Gates
+from jude.serving.apart import usable_cores
 from jude.serving.engine import Engine
 from jude.serving.health import Health
 from jude.serving.lanes import Lane, LaneRules
@@ -46,7 +46,7 @@ class Server:
         self.metrics = Metrics()
         self.shelf = Shelf({})
         rules = LaneRules(settings.lanes, settings.ageing_seconds, settings.bulk_share)
-        self.engine = Engine(rules, self.metrics, workers=_cores())
+        self.engine = Engine(rules, self.metrics, workers=usable_cores())
         self.health = Health(self.shelf, self.engine, self.metrics)
         self.port = self.health_port = self.metrics_port = 0
         self._tokenisers = ThreadPoolExecutor(settings.tokenise_threads, "jude-tokeniser")
@@ -172,14 +172,9 @@ def _bound(key: str, server: Any, host: str, port: int, credentials: Any | None)
         ) from error
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _require_cores(spec: EncoderSpec) -> None:
-    if spec.threads is not None and spec.threads > _cores():
+    if spec.threads is not None and spec.threads > usable_cores():
         raise TerminalSettingsError(
-            f"encoder.threads is {spec.threads}, but there are {_cores()} cores: threads that fight for a core made "
-            "models 30 times slower. Set it to null or less."
+            f"encoder.threads is {spec.threads}, but there are {usable_cores()} cores: threads that fight for a core "
+            "made models 30 times slower. Set it to null or less."
         )
