@@ -6,6 +6,7 @@ run at once, and ends when the server's ends are closed.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -23,7 +24,9 @@ from numpy.typing import NDArray
 from jude.encoder import EncoderSpec, open_encoder
 from jude.encoder.spec import spec_of
 from jude.errors import JudeError
+from jude.observe.logs import log_event
 
+_LOG = logging.getLogger("jude.serving.apart")
 _CLOSING_SECONDS = 5.0
 
 
@@ -69,8 +72,8 @@ class ModelApart:
             made, self.padding_share = connection.recv()
         except (EOFError, OSError):
             # As if the model had ended this process itself: callers find no server and wait for its restart.
-            os.kill(os.getpid(), signal.SIGKILL)
-            raise
+            log_event(_LOG, logging.CRITICAL, "the model's process ended, so this one does")
+            os._exit(1)
         self._idle.put(connection)
         if isinstance(made, Exception):
             raise made
