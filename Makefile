@@ -101,7 +101,7 @@ bench-pipeline: .venv/.ready-dev ## events per second, micro-batch latency, grow
 bench-redis: .venv/.ready-dev ## puts and reads per second of both online stores
 	@$(BIN)/python -m benchmarks.online
 
-bench-freshness: .venv/.ready-dev ## PostgreSQL commit to readable, on the real chain (about half an hour)
+bench-freshness: .venv/.ready-dev ## PostgreSQL commit to readable, on the real chain (about a quarter of an hour)
 	@$(BIN)/python -m benchmarks.freshness --writer native --writer spark
 
 bench-soak: .venv/.ready-dev ## 500 batches: how files, memory, descriptors and the checkpoint grow (about five minutes)
