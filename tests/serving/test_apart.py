@@ -53,4 +53,4 @@ def test_a_model_that_is_killed_takes_the_server_with_it_so_that_callers_wait_fo
 
     assert ended.returncode == 1
     assert ended.stdout == "asking\n"
-    assert "the model's process ended" in ended.stderr
+    assert "model process ended" in ended.stderr

@@ -72,7 +72,7 @@ class ModelApart:
             made, self.padding_share = connection.recv()
         except (EOFError, OSError):
             # As if the model had ended this process itself: callers find no server and wait for its restart.
-            log_event(_LOG, logging.CRITICAL, "the model's process ended, so this one does")
+            log_event(_LOG, logging.CRITICAL, "model process ended")
             os._exit(1)
         self._idle.put(connection)
         if isinstance(made, Exception):
