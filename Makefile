@@ -68,8 +68,8 @@ stack-down: .venv/.ready-dev ## end them; their data stays (.jude/stack)
 	@$(BIN)/python -m deploy.stack down
 
 test-live: .venv/.ready-dev ## every part of the real chain is killed under load (about twenty minutes)
-	@$(BIN)/python -m pytest -m live tests/live
-	@JUDE_TEST_HISTORIES=200 $(BIN)/python -m pytest tests/stream/test_random_histories.py
+	@JUDE_TEST_HISTORIES=200 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'live or long' \
+	  tests/live tests/stream/test_random_histories.py
 
 test-chaos: .venv/.ready-dev ## everything at once, parts killed and stopped at random, for JUDE_CHAOS_MINUTES (15)
 	@JUDE_CHAOS_MINUTES=$${JUDE_CHAOS_MINUTES:-15} $(BIN)/python -m pytest -s -m live tests/live/test_everything.py

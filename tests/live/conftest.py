@@ -19,7 +19,8 @@ def stack() -> Iterator[object]:
     from deploy.stack.programs import MissingProgramError
     from deploy.stack.stack import Stack
 
-    made = Stack(Path(os.environ.get("JUDE_STACK_TESTS") or PROJECT / ".jude" / "test-stack"), say=lambda line: None)
+    own = f"test-stack-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"  # two processes may have one each
+    made = Stack(Path(os.environ.get("JUDE_STACK_TESTS") or PROJECT / ".jude" / own), say=lambda line: None)
     made.down(remove=True)
     try:
         made.up()

@@ -33,7 +33,7 @@ from tests.live.chain import (
     wait_for_services,
 )
 
-pytestmark = [pytest.mark.live, pytest.mark.spark, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.spark, pytest.mark.long, pytest.mark.timeout(600)]
 ROUNDS = int(os.environ.get("JUDE_CHAOS_ROUNDS", "3"))
 SEED = int(os.environ.get("JUDE_CHAOS_SEED", "7"))
 STOP_SECONDS = float(os.environ.get("JUDE_CHAOS_STOP_SECONDS", "20"))
