@@ -34,7 +34,7 @@ _OVERRIDES: Final[Mapping[str, str]] = {"encoder.kind": MODEL, "encoder.width": 
 
 
 def throughput_share(
-    shared: Path, *, texts: int = 4_000, repeats: int = 2, overrides: Mapping[str, str] = _OVERRIDES
+    shared: Path, *, texts: int = 8_000, repeats: int = 2, overrides: Mapping[str, str] = _OVERRIDES
 ) -> dict[str, float]:
     """Job, bare loop, job, bare loop, ...: medians of texts per second, without Spark's start and loading the model."""
     records = one_change_per_text(base_records(shared), texts)

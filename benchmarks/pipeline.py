@@ -50,7 +50,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--copies", type=int, default=10, help="bulk: copies by new keys (default: 10)")
     parser.add_argument("--repeats", type=int, default=3, help="bulk: fresh processes (default: 3)")
     parser.add_argument("--scale", type=int, default=100, help="scale: copies; the key says so (default: 100)")
-    parser.add_argument("--texts", type=int, default=4_000, help="model: distinct texts (default: 4,000)")
+    parser.add_argument("--texts", type=int, default=8_000, help="model: distinct texts (default: 8,000)")
     parser.add_argument("--model-repeats", type=int, default=2, help="model: pairs of job and bare loop (default: 2)")
     parser.add_argument("--writer", action="append", choices=("native", "spark"), help="live: only this writer")
     parser.add_argument("--many", type=int, default=live.MANY_ENTITIES, help="live: the larger tables; 0: not")

@@ -23,7 +23,7 @@ def test_a_batch_is_cut_by_tokens_and_every_input_has_its_own_vector():
 
     inputs = {f"h{n}": [n] * length for n, length in enumerate([4, 4, 3, 25, 1, 9])}
     result = BatchEncoder(encode, POLICY, 2, 10)(inputs)
-    assert calls == [[4, 4], [3], [25], [1, 9]]
+    assert calls == [[1, 3, 4], [4], [9], [25]]  # by length: like texts are computed together
     assert {h: v.tolist() for h, v in result.vectors.items()} == {h: [ids[0], len(ids)] for h, ids in inputs.items()}
 
 
