@@ -73,3 +73,12 @@ def test_a_part_that_fails_takes_nothing_back_and_is_alone_computed_again() -> N
     applied = watched.apply(0, BATCH)
     assert (applied.counts["job"].inferences, len(watched.tables.rows["embedding_store"])) == (6, 6)
     assert watched.seen[3:] == [(3, 3), (4, 4), (5, 5)]
+
+
+def test_a_part_that_was_readable_before_another_failed_counts_as_fresh_as_it_was() -> None:
+    watched = Watched(part_tokens=1, fails_at=3)
+    with pytest.raises(TransientEncoderError):
+        watched.apply(0, BATCH)
+    early = len(watched.online.rows)
+    assert 0 < early < len(BATCH)
+    assert watched.apply(0, BATCH).freshness["job"].total == len(BATCH)

@@ -55,14 +55,14 @@ def _count_changed(
 
 
 def freshness_of(planned: pa.Table, effects: Effects) -> dict[str, Histogram]:
-    """Histogram of source_ts -> available_at of what became readable in this batch, per entity type."""
+    """Histogram of source_ts -> available_at of what this batch or a lost try of it made readable, per entity type."""
     clocks: defaultdict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
     rows = served(planned)
     columns = (rows[name].to_pylist() for name in ("entity_type", "entity_id", "source_ts"))
     for entity_type, entity_id, source_ts in zip(*columns, strict=True):
         key = Key(entity_type, entity_id)
         available_at = effects.available_at(key)
-        if source_ts is not None and available_at is not None and effects.stored_now(key):
+        if source_ts is not None and available_at is not None:
             clocks[entity_type].append((source_ts, available_at))
     histograms = {entity_type: Histogram() for entity_type in clocks}
     for entity_type, pairs in clocks.items():

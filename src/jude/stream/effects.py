@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jude.online.protocol import Put, PutResult, PutStatus
+from jude.online.protocol import Put, PutResult
 from jude.planning import Key, Reason
 from jude.stream.pipeline import Pipeline
 from jude.stream.vectors import Vectors
@@ -35,9 +35,6 @@ class Effects:
 
     def available_at(self, key: Key) -> datetime | None:
         return self.results[key].available_at
-
-    def stored_now(self, key: Key) -> bool:
-        return self.results[key].status is PutStatus.STORED
 
 
 def served(planned: pa.Table) -> pa.Table:
