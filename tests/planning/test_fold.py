@@ -8,7 +8,7 @@ from jude.changes.position import Position
 from jude.planning import plan_batch
 from jude.planning.rows import KNOWN
 from jude.text import column_digest, columns_hash, render, text_hash
-from tests.stories import PLACEHOLDER, changes, delete, entities, job, tombstone, upsert
+from tests.stories import PLACEHOLDER, changes, delete, entities, job, record, tombstone, upsert
 
 ENTITIES = entities()
 JOB = ENTITIES["job"]
@@ -254,3 +254,27 @@ def test_a_raised_epoch_wins_over_any_lsn():
 
     decoded = decode(records([upsert("j1", 5, job("New"))]), ENTITIES, 1, NOW).changes
     assert reasons(plan_batch(decoded, known(j1=old), ENTITIES)) == [("j1", "changed")]
+
+
+GONE = {"position": at(11, 1), "offset": 1}
+
+
+def test_what_cannot_be_read_after_a_key_change_keeps_no_text_from_the_new_key():
+    """Whether the record comes in one batch with the key change, or in the one after its delete."""
+    gone, came = delete("j1", 11, tx_order=1, offset=1), upsert("j2", 11, job("A", PLACEHOLDER), tx_order=2, old="j1")
+    unread = record({"id": "j1"}, b"{broken", offset=9)
+    before = known(j1=live(10, job("A", "Long text."), offset=0))
+    assert errors(plan([gone, came, unread], before)) == [None, None, "not_json"]
+    assert errors(plan([came, unread], known(j1=deleted(11, job("A", "Long text.")) | GONE))) == [None, "not_json"]
+    assert errors(plan([came], known(j1=deleted(11, job()) | GONE | {"quarantined_position": at(11, 1)}))) == [None]
+
+
+def test_what_cannot_be_read_before_a_key_change_keeps_its_text_from_the_new_key():
+    rows = [
+        record({"id": "j1"}, b"{broken", offset=1),
+        delete("j1", 11, tx_order=1, offset=2),
+        upsert("j2", 11, job("A", PLACEHOLDER), tx_order=2, old="j1", offset=4),
+        record({"id": "j1"}, b"{broken", offset=5),
+    ]
+    planned = plan(rows, known(j1=live(10, job("A", "Old."), offset=0)))
+    assert errors(planned) == ["not_json", None, "text_unavailable", "not_json"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jude.changes.position import tombstone_position
+from jude.changes.position import parse_position, tombstone_position
 from jude.entities import Entities, Entity
 from jude.planning.state import Event, Key, KeyState, Reason
 from jude.text import column_digest, columns_hash, render, split_columns_hash, text_hash
@@ -73,7 +73,7 @@ def _block_unplaced(event: Event, state: KeyState | None) -> None:
     event.reason = Reason.QUARANTINED
     if state is None or (_same_log(event, state) and event.offset <= (state.offset or 0)):
         return
-    state.quarantined_position = max(state.quarantined_position or "", state.position)
+    state.quarantined_position = state.quarantined_position or state.position  # an earlier gap stays the one to mend
     state.moved = True
 
 
@@ -165,7 +165,7 @@ def _digests(event: Event, source: KeyState | None, entity: Entity) -> dict[str,
     digests = {name: column_digest(raw) for name, raw in (event.fields or {}).items()}
     if not event.unavailable:
         return digests
-    if source is None or "" < (source.quarantined_position or "") < (event.position or ""):
+    if source is None or _gap_before(event, source):
         return None
     remembered = split_columns_hash(entity, source.columns_hash) if source.columns_hash else None
     if remembered is None and source.fields:
@@ -173,6 +173,17 @@ def _digests(event: Event, source: KeyState | None, entity: Entity) -> dict[str,
     if remembered is None or not all(name in remembered for name in event.unavailable):
         return None
     return digests | {name: remembered[name] for name in event.unavailable}
+
+
+def _gap_before(event: Event, source: KeyState) -> bool:
+    """Whether a change of the source lies in quarantine between what is remembered and this event.
+
+    A key change is a delete and a create of one lsn: what could not be read after the delete came after both.
+    """
+    gap, position = source.quarantined_position or "", event.position or ""
+    if event.old_entity_id is not None and source.status == "deleted" and gap == source.position:
+        return parse_position(gap)[:2] < parse_position(position)[:2]  # epoch and lsn
+    return "" < gap < position
 
 
 def _restored(event: Event, source: KeyState | None) -> dict[str, str | None] | None:
