@@ -22,6 +22,7 @@ COMMANDS = (
     ("quarantine", "list"),
     ("quarantine", "show", "x"),
     ("quarantine", "replay", "--all"),
+    ("quarantine", "dismiss", "x"),
     ("online", "rebuild"),
     ("stream", "run"),
     ("demo",),

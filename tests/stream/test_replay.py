@@ -15,7 +15,7 @@ from jude.entities import Entities
 from jude.entities.entity import Entity, TextField
 from jude.online.sqlite import SqliteStore
 from jude.stream.pipeline import Pipeline
-from jude.stream.replay import Replayed, replay_quarantine
+from jude.stream.replay import Replayed, dismiss_quarantine, replay_quarantine
 from jude.tables.native import NativeTables
 from jude.tables.reading import open_quarantine
 from tests.stories import NOW, PLACEHOLDER, delete, entities, envelope, job, record, tombstone, upsert
@@ -185,3 +185,30 @@ def test_a_replay_that_died_before_it_could_say_so_is_closed_by_the_next(pipelin
     assert replay(mended(pipeline), tmp_path, "r2") == Replayed(closed=1, still_open=0)
     assert (rows_of(tmp_path, "embedding_history"), rows_of(tmp_path, "text_history")) == before
     assert still_open(tmp_path) == []
+
+
+def dismiss(pipeline: Pipeline, root: Path, dismissal_id: str = "d1") -> None:
+    rows = open_quarantine(root, with_records=True)
+    dismiss_quarantine(rows, pipeline.tables, dismissal_id, pipeline.clock(), "the producer was broken")
+
+
+def test_what_is_dismissed_stays_a_gap_and_is_open_again_once_it_is_read_again(pipeline: Pipeline, tmp_path: Path):
+    broken = record({"id": "j1"}, b"{broken", offset=15)
+    apply(pipeline, [upsert("j1", 10, job("Baker", "Bakes.")), broken])
+    dismiss(pipeline, tmp_path)
+    assert still_open(tmp_path) == []
+    apply(pipeline, [upsert("j1", 20, job("Cook", PLACEHOLDER)), broken], 1, query="a new checkpoint")
+    assert still_open(tmp_path) == [("j1", "not_json", 3), ("j1", "text_unavailable", 1)]
+
+
+def test_a_topic_made_anew_hides_no_record_of_the_old_one(pipeline: Pipeline, tmp_path: Path):
+    """Offsets begin again: under a raised epoch, or with later records of the same one."""
+    first = record({"id": "j1"}, b"{broken", offset=5)
+    later = [upsert("j2", 50, job("Cook", LONG), offset=5) | {"timestamp": NOW + timedelta(days=day)} for day in (1, 2)]
+    apply(pipeline, [first])
+    apply(replace(pipeline, source_epoch=1), later[:1], query="q2")
+    apply(replace(pipeline, source_epoch=1), later[1:], query="q3")
+    assert [r["quarantine_id"] for r in open_quarantine(tmp_path).to_pylist()] == ["jude.public.jobs:0:5"] * 3
+
+    assert replay(mended(pipeline), tmp_path) == Replayed(closed=2, still_open=1)
+    assert still_open(tmp_path) == [("j1", "not_json", 2)]

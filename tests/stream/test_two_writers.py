@@ -13,7 +13,7 @@ from jude.stream.micro_batch import apply_batch
 from jude.stream.planned import plan_on_driver
 from jude.tables.native import NativeTables
 from jude.tables.protocol import Txn
-from tests.stories import Record, delete, job, records, tombstone, upsert
+from tests.stories import PLACEHOLDER, Record, delete, job, record, records, tombstone, upsert
 from tests.stream.making import make_pipeline
 from tests.stream.reading import rows_of
 from tests.stream.test_crashes import CLOCKS
@@ -76,6 +76,7 @@ def test_a_conflict_that_never_ends_fails_the_batch_and_says_so(tmp_path: Path):
     with pytest.raises(CommitConflictError):
         apply_batch(lambda: plan_on_driver(batch, pipeline), pipeline, Txn("stream", "q1", 0))
     assert len(pauses) == 2
+    assert rows_of(tmp_path / "tables", "ledger") == []
 
 
 def test_the_ledger_counts_by_the_plan_that_was_committed(tmp_path: Path):
@@ -103,3 +104,24 @@ def distinct(folder: Path, table: str) -> set[str]:
 
 def hashes(folder: Path) -> set[str]:
     return {row["input_hash"] for row in rows_of(folder / "tables", "embedding_store")}
+
+
+def test_quarantine_tells_of_the_plan_that_was_committed(tmp_path: Path):
+    """What the first plan could not restore, the second can: the other stream has brought the earlier text."""
+    tables, theirs = (NativeTables(tmp_path / "tables", buckets=2) for _ in range(2))
+    tables.ensure()
+    online = SqliteStore(tmp_path / "online.sqlite")
+    broken = record({"id": "j9"}, b"{broken", offset=30)
+    batch = records([upsert("j1", 20, job("Chef", PLACEHOLDER)), upsert("j2", 21, job("Cook")), broken])
+    faster = records([upsert("j1", 10, job("Baker")), upsert("j2", 11, job("Cook"))])
+    other = make_pipeline(theirs, online)
+
+    def overtake(step: str) -> None:
+        if step == "plan" and not rows_of(tmp_path / "tables", "embedding_current"):
+            apply_batch(lambda: plan_on_driver(faster, other), other, Txn("stream", "q2", 0))
+
+    mine = make_pipeline(tables, online, after=overtake)
+    applied = apply_batch(lambda: plan_on_driver(batch, mine), mine, Txn("stream", "q1", 0))
+    assert applied.counts["job"].changed == 1
+    [row] = rows_of(tmp_path / "tables", "quarantine")
+    assert (row["entity_id"], row["error_class"]) == ("j9", "not_json")

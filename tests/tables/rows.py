@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from jude.planning.state import Key
 from jude.tables.protocol import Tables, Txn
-from jude.tables.spec import EMBEDDING_CURRENT, EMBEDDING_HISTORY, EMBEDDING_STORE, TEXT_HISTORY
+from jude.tables.spec import EMBEDDING_CURRENT, EMBEDDING_HISTORY, EMBEDDING_STORE, QUARANTINE, TEXT_HISTORY
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CURRENT = pa.schema([pa.field(f.name, f.type) for f in EMBEDDING_CURRENT.schema if f.name != "bucket"])
@@ -70,6 +70,13 @@ def text(entity_id: str, position: str, **changed: Any) -> dict[str, Any]:
 
 def texts(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=TEXT_HISTORY.schema)
+
+
+def quarantined(quarantine_id: str, attempt: str) -> pa.Table:
+    """A row of quarantine."""
+    row = {"quarantine_id": quarantine_id, "attempt": attempt, "status": "open", "error_class": "not_json"}
+    row |= {"error": "It is not JSON.", "source_epoch": 0, "quarantined_at": NOON}
+    return pa.Table.from_pylist([row], schema=QUARANTINE.schema)
 
 
 def vector(input_hash: str, **changed: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tests.tables.rows import (
     known,
     pointer,
     pointers,
+    quarantined,
     text,
     texts,
     vector,
@@ -286,6 +287,14 @@ def test_a_retracted_append_is_gone_alone_and_can_be_made_again(open_tables: Ope
     assert ids(root, "embedding_history") == ["j0", "j1", "j9"]
     tables.append("embedding_history", histories(history("j3", "p1", writer_batch=2)), batch(2))
     assert ids(root, "embedding_history") == ["j0", "j1", "j3", "j9"]
+
+
+def test_what_a_batch_quarantined_can_be_retracted(open_tables: OpenTables, root: Path):
+    tables = open_tables()
+    for number in range(2):
+        tables.append("quarantine", quarantined(f"t:0:{number}", batch(number).attempt), batch(number))
+    tables.retract("quarantine", batch(0))
+    assert [row["quarantine_id"] for row in rows_of(root, "quarantine")] == ["t:0:1"]
 
 
 # -- two writers ------------------------------------------------------------------------------------------------

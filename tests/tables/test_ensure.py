@@ -87,6 +87,15 @@ def test_a_table_of_the_first_version_gets_the_retention_of_now(root: Path):
     )
 
 
+def test_a_quarantine_of_the_second_version_may_hold_dismissed_records_from_now_on(root: Path):
+    table = handle(root, "quarantine")
+    table.alter.drop_constraint("status_known")
+    table.alter.add_constraint({"status_known": "status IN ('open', 'replayed')"})
+    table.alter.set_table_properties({"jude.schema_version": "2"}, raise_if_not_exists=False)
+    open_native(root).ensure()
+    assert "'dismissed'" in handle(root, "quarantine").metadata().configuration["delta.constraints.status_known"]
+
+
 def test_a_newer_table_is_refused_by_ensure_and_by_a_writer(root: Path):
     handle(root).alter.set_table_properties({"jude.schema_version": "99"}, raise_if_not_exists=False)
     with pytest.raises(TerminalTableError, match=r"schema version 99.*upgrade JUDE"):

@@ -60,6 +60,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(root, "embedding_history", late)
     write(root, "quarantine", *(quarantined(i, "a", "open", 1) for i in (1, 2, 3)))
     write(root, "quarantine", quarantined(2, "b", "replayed", 2), quarantined(3, "b", "open", 2))
+    write(root, "quarantine", quarantined(1, "c", "dismissed", 3) | {"source_epoch": 1})  # of a topic made anew
     return root
 
 

@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 stream = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The job that keeps embeddings fresh.")
 quarantine = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="Records that could not be applied: look, mend, replay."
+    rich_markup_mode=None, no_args_is_help=True, help="Records that could not be applied: look, mend, replay, dismiss."
 )
 online = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The store that serves the newest vectors.")
 app.add_typer(stream, name="stream")
@@ -185,9 +185,10 @@ def show_command(
 ) -> None:
     """Show one open record whole, with what is wrong with it (it may hold personal text)."""
     from jude.cli.place import open_place
-    from jude.cli.quarantine import find_record, show_record
+    from jude.cli.quarantine import find_records, show_record
 
-    show_record(find_record(open_place(settings_of(conf, overrides)), record), as_json=as_json)
+    for row in find_records(open_place(settings_of(conf, overrides)), record):
+        show_record(row, as_json=as_json)
 
 
 @quarantine.command("replay")
@@ -204,6 +205,21 @@ def replay_command(
 
     place = open_place(settings_of(conf, overrides))
     show_replayed(replay(place, records or (), everything=everything), as_json=as_json)
+
+
+@quarantine.command("dismiss")
+def dismiss_command(
+    records: Annotated[list[str], typer.Argument(metavar="ID", help="Records, as the list has them.")],
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept, so no personal text.")] = None,
+    conf: Conf = None,
+    overrides: Overrides = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Close records that can never be applied; the table keeps them, and who looks there reads why."""
+    from jude.cli.place import open_place
+    from jude.cli.quarantine import dismiss
+
+    dismiss(open_place(settings_of(conf, overrides)), records, reason, sure=yes)
 
 
 @stream.command("run")

@@ -1,4 +1,4 @@
-"""`jude quarantine`: records that could not be applied - look at them, mend the cause, feed them back."""
+"""`jude quarantine`: records that could not be applied - look, mend the cause, feed them back; or dismiss them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import typer
 
 from jude.cli.place import Place, nothing_here
 from jude.cli.show import count_of, open_console, plain, print_json, when
 from jude.errors import TerminalError
-from jude.stream.opening import open_pipeline
-from jude.stream.replay import Replayed, replay_quarantine
+from jude.stream.opening import now, open_pipeline, open_tables
+from jude.stream.replay import Replayed, dismiss_quarantine, replay_quarantine
 from jude.tables.reading import Row, open_quarantine
 
 if TYPE_CHECKING:
@@ -55,13 +56,16 @@ def show_list(found: OpenRecords, *, as_json: bool) -> None:
         console.print(f"  {row['error_class']}, {who}, {attempts}, {when(row['quarantined_at'])} UTC")
         console.print(f"  {plain(row['error'])}")
     if found.rows:
-        console.print("\nLook: `jude quarantine show ID`; once mended: `jude quarantine replay ID|--all`.")
+        console.print(
+            "\nLook: `jude quarantine show ID`; once mended: `jude quarantine replay ID|--all`; what nobody can mend: "
+            "`jude quarantine dismiss ID`."
+        )
 
 
-def find_record(place: Place, quarantine_id: str) -> Row:
-    """Read one open record whole. Raises TerminalError where there is none of this id."""
-    row: Row = _chosen(place, [quarantine_id]).to_pylist()[0]
-    return row
+def find_records(place: Place, quarantine_id: str) -> list[Row]:
+    """Read what is open under an id, whole. Raises TerminalError where nothing is."""
+    rows: list[Row] = _chosen(place, [quarantine_id]).to_pylist()
+    return rows
 
 
 def show_record(row: Row, *, as_json: bool) -> None:
@@ -86,10 +90,11 @@ def replay(place: Place, ids: Sequence[str], *, everything: bool) -> Replayed:
     """Replay the named open records, or all. Raises TerminalError for an id that is not open."""
     if bool(ids) == everything:
         raise TerminalError("Name the records to replay (`jude quarantine list`), or give --all; not both.")
-    rows = _chosen(place, None if everything else list(dict.fromkeys(ids)))
+    rows = _chosen(place, None if everything else ids)
     if not rows.num_rows:
         return Replayed(0, 0)
-    pipeline = open_pipeline(place.settings, _spark_for(place))
+    native = place.settings.tables.writer == "native" and place.settings.encoder.where == "driver"
+    pipeline = open_pipeline(place.settings, None if native else _spark(place))
     try:
         return replay_quarantine(rows, pipeline, uuid.uuid4().hex)
     finally:
@@ -108,7 +113,19 @@ def show_replayed(replayed: Replayed, *, as_json: bool) -> None:
     open_console().print(f"{count_of(replayed.closed, 'record')} replayed{still_open}.")
 
 
-def _chosen(place: Place, ids: list[str] | None) -> pa.Table:
+def dismiss(place: Place, ids: Sequence[str], reason: str | None, *, sure: bool) -> None:
+    """Ask, then close the named open records for good. Raises TerminalError for an id that is not open."""
+    rows = _chosen(place, ids)
+    what = count_of(rows.num_rows, "record")
+    if not sure:
+        typer.confirm(f"Close {what} without applying? Their bytes stay in the table.", abort=True)
+    tables = open_tables(place.settings.tables, None if place.settings.tables.writer == "native" else _spark(place))
+    tables.ensure()
+    dismiss_quarantine(rows, tables, uuid.uuid4().hex, now(), reason)
+    open_console().print(f"{what} dismissed.")
+
+
+def _chosen(place: Place, ids: Sequence[str] | None) -> pa.Table:
     """Read open records with all their bytes; None stands for all."""
     place.require_rows()
     rows = open_quarantine(place.root, with_records=True)
@@ -123,10 +140,7 @@ def _chosen(place: Place, ids: list[str] | None) -> pa.Table:
     return chosen
 
 
-def _spark_for(place: Place) -> SparkSession | None:
-    """Start Spark where the settings need it: the native writer does not."""
-    if place.settings.tables.writer == "native" and place.settings.encoder.where == "driver":
-        return None
+def _spark(place: Place) -> SparkSession:
     from jude.stream.run import start_spark
 
     return start_spark(place.settings)

@@ -26,6 +26,7 @@ from jude.stream.publishing import published_changes
 from jude.stream.rows import current_rows, embedding_history_rows, quarantine_rows, text_history_rows
 from jude.stream.vectors import Vectors, encode_part, look_up
 from jude.tables.protocol import Txn
+from jude.tables.spec import QUARANTINED_RECORD
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Applied:
     counts: dict[str, BatchCounts]
     seconds: dict[str, float]
     freshness: dict[str, Histogram]
-    quarantined: pa.Array  # quarantine_id of what could not be applied
+    quarantined: pa.Table  # what could not be applied; columns: QUARANTINED_RECORD
 
 
 def apply_batch(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) -> Applied:
@@ -53,10 +54,11 @@ def apply_batch(plan: Callable[[], PlannedBatch], pipeline: Pipeline, txn: Txn) 
         try:
             return _attempt(plan, pipeline, txn)
         except CommitConflictError:
+            for table in ("ledger", "quarantine"):  # they tell of the plan that is committed
+                pipeline.tables.retract(table, txn)
             if attempt == pipeline.commit_attempts:
                 raise
             log_event(log, logging.INFO, "commit_conflict", batch=txn.version, attempt=attempt)
-            pipeline.tables.retract("ledger", txn)  # it counts by the plan that is committed
             pipeline.pause(random.uniform(0.5, 1.5) * 0.05 * 2**attempt)  # noqa: S311 - jitter, not a secret
     raise AssertionError("unreachable: commit_attempts is at least 1")
 
@@ -118,8 +120,8 @@ def _serve(batch: PlannedBatch, pipeline: Pipeline, txn: Txn, watch: Stopwatch) 
 
 def _append_histories(
     batch: PlannedBatch, vectors: Vectors, effects: Effects, pipeline: Pipeline, txn: Txn, now: datetime
-) -> tuple[pa.Array, pa.Table]:
-    """Give the ids of what went to quarantine, and the rows of embedding_history."""
+) -> tuple[pa.Table, pa.Table]:
+    """Give the QUARANTINED_RECORD columns of what went to quarantine, and the rows of embedding_history."""
     append = pipeline.tables.append
     append("text_history", text_history_rows(batch.planned, txn, now), txn)
     pipeline.after("text_history")
@@ -129,4 +131,4 @@ def _append_histories(
     quarantined = quarantine_rows(batch, pipeline, txn, now)
     append("quarantine", quarantined, txn)
     pipeline.after("quarantine")
-    return quarantined["quarantine_id"].combine_chunks(), served_rows
+    return quarantined.select(QUARANTINED_RECORD), served_rows

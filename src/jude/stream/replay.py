@@ -1,8 +1,12 @@
-"""Feed quarantined records back through the same path, with their own position. Doing it twice changes nothing."""
+"""Feed quarantined records back through the same path, with their own position, or close what nobody will mend.
+
+Doing it twice changes nothing.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 
 import pyarrow as pa
@@ -12,7 +16,8 @@ from jude.planning.rows import RECORDS
 from jude.stream.micro_batch import apply_batch
 from jude.stream.pipeline import Pipeline
 from jude.stream.planned import plan_on_driver
-from jude.tables.protocol import Txn
+from jude.tables.protocol import Tables, Txn
+from jude.tables.reading import records_in
 from jude.tables.spec import QUARANTINE
 
 
@@ -45,17 +50,26 @@ def replay_quarantine(rows: pa.Table, pipeline: Pipeline, replay_id: str) -> Rep
 def _replay_epoch(rows: pa.Table, pipeline: Pipeline, txn: Txn) -> int:
     records = rows.select(RECORDS.names).cast(RECORDS)
     report = apply_batch(partial(plan_on_driver, records, pipeline), pipeline, txn)
-    done = rows.filter(pc.invert(pc.is_in(rows["quarantine_id"], value_set=report.quarantined)))
-    if done.num_rows:
-        closing = {
-            "attempt": f"closed:{txn.stable_id}:{txn.version}",
-            "status": "replayed",
-            "quarantined_at": pipeline.clock(),
-        }
-        for name, value in closing.items():
-            field = QUARANTINE.schema.field(name)
-            column = pa.repeat(pa.scalar(value, field.type), done.num_rows)
-            done = done.set_column(done.schema.get_field_index(name), field, column)
-        closing_txn = replace(txn, writer="replay-close")
-        pipeline.tables.append("quarantine", done.select(QUARANTINE.schema.names).cast(QUARANTINE.schema), closing_txn)
+    failed = set(records_in(report.quarantined))
+    done = rows.filter(pa.array([record not in failed for record in records_in(rows)], pa.bool_()))
+    closing = replace(txn, writer="replay-close")
+    _close(done, pipeline.tables, closing, status="replayed", quarantined_at=pipeline.clock())
     return len(done)
+
+
+def dismiss_quarantine(rows: pa.Table, tables: Tables, dismissal_id: str, at: datetime, reason: str | None) -> None:
+    """Close open quarantine rows that can never be applied, by rows of status `dismissed` that say why.
+
+    Columns in: QUARANTINE, one row per record. Pointers and positions stay: no value that the database did not send is
+    restored across a dismissed change.
+    """
+    said = {"error": reason} if reason else {}
+    _close(rows, tables, Txn("dismiss", dismissal_id, 0), status="dismissed", quarantined_at=at, **said)
+
+
+def _close(rows: pa.Table, tables: Tables, txn: Txn, **said: str | datetime) -> None:
+    for name, value in {"attempt": txn.attempt, **said}.items():
+        field = QUARANTINE.schema.field(name)
+        column = pa.repeat(pa.scalar(value, field.type), rows.num_rows)
+        rows = rows.set_column(rows.schema.get_field_index(name), field, column)
+    tables.append("quarantine", rows.select(QUARANTINE.schema.names).cast(QUARANTINE.schema), txn)

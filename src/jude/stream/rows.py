@@ -47,7 +47,7 @@ def quarantine_rows(batch: PlannedBatch, pipeline: Pipeline, txn: Txn, now: date
     raw = batch.raw(rows)
     places = zip(*(rows[n].to_pylist() for n in ("topic", "partition", "offset")), strict=True)
     constant = {
-        "attempt": f"{txn.writer}:{txn.stable_id}:{txn.version}",
+        "attempt": txn.attempt,
         "status": "open",
         "source_epoch": pipeline.source_epoch,
         "quarantined_at": now,

@@ -52,10 +52,15 @@ class Alter(Protocol):
 
     def set_properties(self, properties: Mapping[str, str]) -> None: ...
 
+    def drop_check(self, name: str) -> None:
+        """Drop a constraint; `ensure` adds the spec's."""
+        ...
+
 
 Migration = Callable[[TableSpec, Alter], None]
 MIGRATIONS: Final[dict[tuple[str, int], Migration]] = {
-    (name, 1): lambda spec, alter: alter.set_properties(retention(spec)) for name in TABLES
+    **{(name, 1): lambda spec, alter: alter.set_properties(retention(spec)) for name in TABLES},
+    ("quarantine", 2): lambda spec, alter: alter.drop_check("status_known"),
 }
 """(table, schema version it leads away from) -> migration to the next version; a table without one just moves on."""
 

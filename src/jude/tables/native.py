@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +38,7 @@ from jude.tables.fitting import specs_with
 from jude.tables.merging import merge_rows, replaced, require_one_row_per_key
 from jude.tables.native_ensure import ensure_table
 from jude.tables.native_storage import NativeStorage
-from jude.tables.protocol import TextKey, Txn
+from jude.tables.protocol import TextKey, Txn, written_by
 from jude.tables.seen_rows import SeenRows
 from jude.tables.spec import EMBEDDING_CURRENT, EMBEDDING_STORE, MODEL_VERSIONS, TABLES, TEXT_HISTORY, TableSpec
 from jude.tables.stored_vectors import StoredVectors
@@ -296,15 +297,15 @@ class NativeTables:
 
     def _without(self, log: TableLog, txn: Txn) -> tuple[list[Action], list[pa.Table]]:
         """Give the files that hold rows of this txn, to remove, and the other rows in them, to keep."""
-        removed, kept = [], []
+        removed, kept, its = [], [], written_by(log.spec, txn)
         for file in log.files():
-            if not file.may_hold("writer_batch", txn.version, txn.version):
+            if not all(file.may_hold(name, value, value) for name, value in its.items()):
                 continue
             rows = with_partition(read_file(self._storage.files_at(log.spec), log.spec, file), log.spec, file.partition)
-            its = pc.and_(pc.equal(rows["writer_query"], txn.stable_id), pc.equal(rows["writer_batch"], txn.version))
-            if pc.any(its).as_py():
+            ours = reduce(pc.and_, (pc.equal(rows[name], value) for name, value in its.items()))
+            if pc.any(ours).as_py():
                 removed.append(remove_action(log.spec, file, self._storage.now_ms()))
-                kept.append(rows.filter(pc.invert(its)))
+                kept.append(rows.filter(pc.invert(ours)))
         return removed, [rows for rows in kept if rows.num_rows]
 
     def _fields_in(self, file: DataFile, entity_type: str, keys: set[TextKey]) -> dict[TextKey, dict[str, str]]:

@@ -100,5 +100,8 @@ class _DeltaRsAlter:
     def set_properties(self, properties: Mapping[str, str]) -> None:
         self._handle.alter.set_table_properties(dict(properties), raise_if_not_exists=False)
 
+    def drop_check(self, name: str) -> None:
+        self._handle.alter.drop_constraint(name, raise_if_not_exists=False)
+
 
 __all__ = ["VERSION_PROPERTY", "check_handle", "ensure_table", "found_in"]

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import pyarrow as pa
 
 from jude.planning.state import Key
+from jude.tables.spec import QUARANTINE, TableSpec
 
 
 class TextKey(NamedTuple):
@@ -26,12 +27,24 @@ class Txn:
     The Delta app id of a table is `jude:<writer>:<stable_id>:<table>`, its version is `version`.
     """
 
-    writer: str  # stream | backfill | replay | reconcile
+    writer: str  # stream | backfill | replay | dismiss | reconcile
     stable_id: str
     version: int
 
     def app_id(self, table: str) -> str:
         return f"jude:{self.writer}:{self.stable_id}:{table}"
+
+    @property
+    def attempt(self) -> str:
+        """How rows of quarantine name this write."""
+        return f"{self.writer}:{self.stable_id}:{self.version}"
+
+
+def written_by(spec: TableSpec, txn: Txn) -> dict[str, str | int]:
+    """Give the columns, with their values, by which the rows are known that a txn appended."""
+    if spec is QUARANTINE:
+        return {"attempt": txn.attempt}
+    return {"writer_query": txn.stable_id, "writer_batch": txn.version}
 
 
 class Tables(Protocol):
@@ -73,7 +86,7 @@ class Tables(Protocol):
     def retract(self, table: str, txn: Txn) -> None:
         """Delete what this txn appended: its plan turned out to be old, another one follows. Nothing there: no commit.
 
-        `table` has the columns writer_query and writer_batch.
+        `table` has the columns writer_query and writer_batch, or is quarantine.
         """
         ...
 

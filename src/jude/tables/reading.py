@@ -6,6 +6,7 @@ natural key: a retried write may have left a rare double.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +23,7 @@ from jude.observe.freshness import Histogram, merged
 from jude.observe.ledger import BatchCounts
 from jude.tables.failures import table_errors
 from jude.tables.protocol import TextKey
-from jude.tables.spec import LEDGER, TABLES
+from jude.tables.spec import LEDGER, QUARANTINED_RECORD, TABLES
 
 Row = dict[str, Any]
 BATCH_ROWS: Final = 8_192
@@ -229,13 +230,15 @@ def open_quarantine(root: str | Path, with_records: bool = False) -> pa.Table:
     # Of two attempts at one moment the replay came second: `replayed` sorts after `open`.
     order = [("quarantined_at", "descending"), ("status", "descending"), ("attempt", "descending")]
     rows = read(root, "quarantine", names).sort_by(order)
-    attempts = rows.group_by("quarantine_id").aggregate([("attempt", "count_distinct")])
-    attempts = attempts.rename_columns(["quarantine_id", "attempts"])
-    latest = one_per_key(rows, ["quarantine_id"])
-    still_open = latest.filter(pc.field("status") == "open")
-    counts = dict(zip(*(attempts[name].to_pylist() for name in ("quarantine_id", "attempts")), strict=True))
-    column = pa.array([counts[i] for i in still_open["quarantine_id"].to_pylist()], pa.int64())
+    attempts = Counter(records_in(one_per_key(rows, (*QUARANTINED_RECORD, "attempt"))))
+    still_open = one_per_key(rows, QUARANTINED_RECORD).filter(pc.field("status") == "open")
+    column = pa.array([attempts[record] for record in records_in(still_open)], pa.int64())
     return still_open.append_column("attempts", column).sort_by([("quarantined_at", "ascending")])
+
+
+def records_in(quarantine: pa.Table) -> list[tuple[Any, ...]]:
+    """Give the record that each row of quarantine holds. Columns in: QUARANTINED_RECORD"""
+    return list(zip(*(quarantine[name].to_pylist() for name in QUARANTINED_RECORD), strict=True))
 
 
 def _ledger(root: str | Path, without: Sequence[str] = ()) -> pa.Table:

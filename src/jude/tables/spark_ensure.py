@@ -82,3 +82,6 @@ class _SparkAlter:
     def set_properties(self, properties: Mapping[str, str]) -> None:
         pairs = ", ".join(f"'{key}' = '{value}'" for key, value in properties.items())
         self._spark.sql(f"ALTER TABLE {self._name} SET TBLPROPERTIES ({pairs})")
+
+    def drop_check(self, name: str) -> None:
+        self._spark.sql(f"ALTER TABLE {self._name} DROP CONSTRAINT IF EXISTS {name}")

@@ -31,7 +31,7 @@ from jude.tables.failures import storage_error, table_errors
 from jude.tables.fitting import specs_with
 from jude.tables.merging import require_one_row_per_key
 from jude.tables.native import NativeTables
-from jude.tables.protocol import TextKey, Txn
+from jude.tables.protocol import TextKey, Txn, written_by
 from jude.tables.seen_rows import SeenRows
 from jude.tables.spark_ensure import ensure_table
 from jude.tables.spark_merge import MOVED, literal, run_merge, with_seen
@@ -185,10 +185,10 @@ class SparkTables:
 
     def retract(self, table: str, txn: Txn) -> None:
         """Delete what this txn appended (protocol.Tables.retract)."""
-        name = self.name(TABLES[table])
-        with self._lock, spark_errors(name):
-            its = f"writer_query = {literal(txn.stable_id)} AND writer_batch = {txn.version}"
-            self._quick.sql(f"DELETE FROM {name} WHERE {its}")
+        spec = TABLES[table]
+        with self._lock, spark_errors(self.name(spec)):
+            its = " AND ".join(f"{name} = {literal(value)}" for name, value in written_by(spec, txn).items())
+            self._quick.sql(f"DELETE FROM {self.name(spec)} WHERE {its}")
 
     def merge_current(self, rows: pa.Table, txn: Txn) -> None:
         """MERGE into embedding_current, guarded (spec.MERGE_GUARD).

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from jude.planning.rows import FIELDS, UTC
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 CURRENT_HOURS: Final = 1
 """So long stay replaced files of embedding_current. Every batch replaces up to one per key: at four batches a second a
 week of them would be ten million rows in each checkpoint of its log, and terabytes on disk."""
@@ -49,7 +49,7 @@ _KEY = (
     Column("entity_type", _S, "job, member, resume, or another configured entity", nullable=False),
     Column("entity_id", _S, "the entity's key in the source database", nullable=False),
 )
-_VERSION = Column("model_version", _S, "weights + tokenizer + prompts + ...; immutable once used", nullable=False)
+_VERSION = Column("model_version", _S, "hash of weights, tokenizer, pooling, ...; immutable once used", nullable=False)
 _POSITION = Column("position", _S, "order of the changes of one key; sorts as a string", nullable=False)
 _WRITER = (
     Column("writer_query", _S, "stable id of the writer: streaming query, backfill job, replay", nullable=False),
@@ -185,9 +185,9 @@ QUARANTINE: Final = TableSpec(
     (
         Column("quarantine_id", _S, "topic:partition:offset: the record; attempts share it", nullable=False),
         Column("attempt", _S, "writer:query:batch of this attempt", nullable=False),
-        Column("status", _S, "open, or replayed (a later row closes earlier ones)", nullable=False),
+        Column("status", _S, "open; replayed or dismissed: this row closes the earlier ones", nullable=False),
         Column("error_class", _S, "why, as one word", nullable=False),
-        Column("error", _S, "why, as a sentence without personal text", nullable=False),
+        Column("error", _S, "why (dismissed: the reason given), as a sentence without personal text", nullable=False),
         Column("entity_type", _S, "null: could not be told"),
         Column("entity_id", _S, "null: could not be told"),
         Column("position", _S, "the change's own position; null: none could be read"),
@@ -200,8 +200,10 @@ QUARANTINE: Final = TableSpec(
         Column("quarantined_at", UTC, "when", nullable=False),
     ),
     natural_key=("quarantine_id", "attempt"),
-    checks={"status_known": "status IN ('open', 'replayed')"},
+    checks={"status_known": "status IN ('open', 'replayed', 'dismissed')"},
 )
+QUARANTINED_RECORD: Final = ("quarantine_id", "source_epoch", "timestamp")
+"""What tells one record from another: a topic that is made anew counts its offsets from the beginning."""
 
 LEDGER: Final = TableSpec(
     "ledger",

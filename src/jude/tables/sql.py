@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from jude.errors import TerminalTableError
 from jude.tables.decoding import decoded
-from jude.tables.spec import TABLES
+from jude.tables.spec import QUARANTINED_RECORD, TABLES
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -56,9 +56,8 @@ FROM (
 )"""
 _QUARANTINE_OPEN: Final = """
 SELECT * EXCEPT (newness) FROM (
-    SELECT *, count(*) OVER (PARTITION BY quarantine_id) AS attempts,
-        row_number() OVER (
-            PARTITION BY quarantine_id ORDER BY quarantined_at DESC, status DESC, attempt DESC) AS newness
+    SELECT *, count(*) OVER (PARTITION BY {record}) AS attempts,
+        row_number() OVER (PARTITION BY {record} ORDER BY quarantined_at DESC, status DESC, attempt DESC) AS newness
     FROM {quarantine}
 ) WHERE newness = 1 AND status = 'open'"""
 # A scalar subquery cannot see the parameters (two levels out), a joined one can.
@@ -136,6 +135,7 @@ def _filled(body: str, names: dict[str, str]) -> str:
     return body.format(
         decoded=decoded("stored.vector", "stored.dtype", "stored.dim"),
         current_version=_CURRENT_VERSION.format(**names),
+        record=", ".join(QUARANTINED_RECORD),
         **names,
     )
 
