@@ -33,7 +33,8 @@ def test_another_process_with_the_same_number_is_left_alone(tmp_path: Path) -> N
 
 
 def test_one_that_does_not_listen_is_killed_and_a_stopped_one_too(tmp_path: Path) -> None:
-    deaf = sleeping(tmp_path, "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)")  # fmt: skip  # noqa: E501
+    deafness = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    deaf = sleeping(tmp_path, f"import signal, time; {deafness}; print(1, flush=True); time.sleep(60)")
     while not (tmp_path / "log").read_text():
         time.sleep(0.01)
     stop(deaf, wait_seconds=0.2)

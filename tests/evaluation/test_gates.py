@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jude.errors import TerminalTrainingError
-from jude.evaluation.gates import require_merge, require_release, require_serving
+from jude.evaluation.gates import require_gain, require_merge, require_serving
+from jude.evaluation.intervals import paired
 
 VECTORS = np.random.default_rng(0).normal(size=(256, 8)).astype(np.float32)
 VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)
@@ -12,13 +13,13 @@ VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)
 
 def test_a_release_may_not_risk_a_hundredth() -> None:
     current = np.random.default_rng(1).random(500)
-    assert require_release(current + 0.05, current).mean == pytest.approx(0.05)
-    assert require_release(current - 0.009, current).low == pytest.approx(-0.009)
+    assert require_gain(paired(current + 0.05, current)).mean == pytest.approx(0.05)
+    assert require_gain(paired(current - 0.009, current)).low == pytest.approx(-0.009)
     with pytest.raises(TerminalTrainingError, match=r"lower bound must be at least -0\.01"):
-        require_release(current - 0.011, current)
+        require_gain(paired(current - 0.011, current))
     noisy = current + np.random.default_rng(2).normal(0, 1, 500)
     with pytest.raises(TerminalTrainingError, match="Measure more queries"):
-        require_release(noisy, current)
+        require_gain(paired(noisy, current))
 
 
 def test_a_merge_is_equal_but_for_rounding() -> None:

@@ -163,7 +163,7 @@ def table_of(records: Sequence[Record]) -> pa.Table:
 
 def _open(path: Path) -> IO[bytes]:
     # GzipFile.read1 hands out everything it decompressed before it complains, so no complete line is lost.
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]  # it is IO[bytes]
 
 
 def _lines(file: IO[bytes]) -> Iterator[Line]:
@@ -172,7 +172,7 @@ def _lines(file: IO[bytes]) -> Iterator[Line]:
     fault: Fault | None = None
     while True:
         try:
-            chunk: bytes = file.read1(_CHUNK_BYTES)  # type: ignore[attr-defined]
+            chunk: bytes = file.read1(_CHUNK_BYTES)  # type: ignore[attr-defined]  # IO does not name it
         except EOFError:
             fault = Fault("truncated_file", "The gzip file ends before its end mark: copy it again.")
             break

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-BYTES_PER_NUMBER = {"float32": 4, "bfloat16": 2}
-
 
 def as_bytes(vectors: NDArray[np.float32], dtype: str) -> bytes:
     """Write vectors of any shape, row by row; bfloat16 is rounded to nearest even."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jude.errors import TerminalTrainingError
-from jude.evaluation.intervals import Interval, paired
+from jude.evaluation.intervals import Interval
 
 Vectors = NDArray[np.float32]
 
@@ -19,11 +19,6 @@ MOST_MERGE_ERROR: Final = 1e-5
 LEAST_COSINE: Final = 0.999  # a bfloat16 save of a strong adapter fell to 0.9974
 MOST_NDCG_LOSS: Final = 0.002
 MOST_RELEASE_LOSS: Final = 0.01
-
-
-def require_release(next_ndcg: NDArray[np.float64], current_ndcg: NDArray[np.float64]) -> Interval:
-    """Give next - current nDCG@10, paired by query. Raises TerminalTrainingError where it may have lost 0.01."""
-    return require_gain(paired(next_ndcg, current_ndcg))
 
 
 def require_gain(gain: Interval) -> Interval:

@@ -76,6 +76,7 @@ class Measured:
         for metric, told in self.scored.statistics().items():
             gain = None
             if before := old.get(metric):
+                # mypy infers no lambda with defaults; without them the last metric would be drawn for all.
                 difference = bootstrap_of(lambda drawn, a=told, b=before: a(drawn) - b(drawn), rows)  # type: ignore[misc]
                 gain = Gain(bootstrap_of(before, rows), difference, None, _verdict(metric, difference))
             yield Line(WHOLE, metric, rows, bootstrap_of(told, rows), gain)

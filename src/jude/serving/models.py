@@ -72,6 +72,7 @@ class LoadedModel:
     def encode(self, token_ids: Sequence[Sequence[int]], *, on_one_core: bool) -> NDArray[np.float32]:
         """Compute one pass: on one core beside others, or as fast as this machine can."""
         if on_one_core and self.side_by_side > 1:
+            # Whoever says `side_by_side` has it; the protocol does not ask for it.
             return self.encoder.encode_on_one_core(token_ids)  # type: ignore[attr-defined, no-any-return]
         return self.encoder.encode(token_ids)
 

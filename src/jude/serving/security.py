@@ -16,7 +16,7 @@ _HEALTH: Final = "/grpc.health.v1.Health/"
 _BEARER: Final = "Bearer "
 
 
-class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no types
     """Refuses calls without one of the accepted tokens. Health stays open: probes carry no token."""
 
     def __init__(self, tokens: Sequence[str]) -> None:

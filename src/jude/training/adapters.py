@@ -75,8 +75,3 @@ def _require_each_role(adapted: nn.Module, model: nn.Module) -> None:
         raise TerminalTrainingError(
             f"Adapters by role are {dict(per_role)}, expected three roles with {layers} layers each."
         )
-
-
-def trained_parameters(model: nn.Module) -> int:
-    """Count the parameters that training moves."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

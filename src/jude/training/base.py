@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -83,5 +82,5 @@ def chosen_device(model: ModelSettings, rank: int = 0) -> torch.device:
 def _dtype(model: ModelSettings, device: torch.device) -> torch.dtype:
     if model.dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    wanted: Any = getattr(torch, model.dtype)
-    return wanted  # type: ignore[no-any-return]
+    wanted: torch.dtype = getattr(torch, model.dtype)
+    return wanted

@@ -36,7 +36,7 @@ def gather_rows(rows: Tensor, group: Group = None) -> Tensor:
     """Lay the rows of all ranks end to end, by rank; the ranks may have different numbers of rows."""
     if world_size(group) == 1:
         return rows
-    gathered: Tensor = _GatherRows.apply(rows, group)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _GatherRows.apply(rows, group)  # type: ignore[no-untyped-call]  # torch's
     return gathered
 
 

@@ -82,11 +82,11 @@ class Frozen(_WithResidual):
         self._there, self._back = Dense(weight_FD, bias_F), Dense(weight_FD.T.contiguous(), None)
 
     def plus(self, x_TD: Tensor, residual_TF: Tensor) -> Tensor:
-        made_TF: Tensor = _Fixed.apply(x_TD, residual_TF, self._there, self._back)  # type: ignore[no-untyped-call]
+        made_TF: Tensor = _Fixed.apply(x_TD, residual_TF, self._there, self._back)  # type: ignore[no-untyped-call]  # torch's
         return made_TF
 
     def _made(self, x_TD: Tensor) -> Tensor:
-        made_TF: Tensor = _Fixed.apply(x_TD, None, self._there, self._back)  # type: ignore[no-untyped-call]
+        made_TF: Tensor = _Fixed.apply(x_TD, None, self._there, self._back)  # type: ignore[no-untyped-call]  # torch's
         return made_TF
 
 
@@ -101,7 +101,7 @@ class Adapted(_WithResidual):
         self._halves = [half for pair in halves for half in pair]
 
     def _made(self, x_TD: Tensor) -> Tensor:
-        made_TF: Tensor = _Merged.apply(  # type: ignore[no-untyped-call]
+        made_TF: Tensor = _Merged.apply(  # type: ignore[no-untyped-call]  # torch's
             x_TD, self._weight_FD, self._bias_F, self._scale, *self._halves
         )
         return made_TF

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, field
-from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -169,8 +168,3 @@ class TrainingSettings:
         """Plain data: what a checkpoint and MLflow keep."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits that are equal for equal settings."""
-        return sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
