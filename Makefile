@@ -10,10 +10,10 @@ SETUP = PYTHON='$(PYTHON)' NO_UV='$(NO_UV)' sh scripts/setup.sh
 INPUTS = requirements/java.txt requirements/jars.txt pyproject.toml scripts/setup.sh scripts/setup_spark.py
 BIN = .venv/bin
 
-.PHONY: help setup demo demo-live train-demo doctor test check lint unit stack-up stack-status stack-down test-live test-chaos test-kills bench-savings bench-pipeline bench-redis bench-freshness bench-soak bench-lanes bench-wire bench-serving bench-grpc check-deploy protobuf lock clean distclean test-smollm2 bench-encoder train-distil train-ablations bench-training
+.PHONY: help setup demo demo-live train-demo train-distil train-ablations doctor test check lint unit stack-up stack-status stack-down test-live test-chaos test-kills test-smollm2 bench-savings bench-encoder bench-training bench-pipeline bench-redis bench-freshness bench-soak bench-lanes bench-serving bench-grpc bench-wire check-deploy protobuf lock clean distclean
 
 help: ## what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
 .venv/.ready-run: requirements/run.txt $(INPUTS)
 	@$(SETUP) run
@@ -29,11 +29,11 @@ help: ## what there is
 
 setup: .venv/.ready-run ## build .venv, fetch the Spark jars (everything else does this by itself)
 
-demo-live: .venv/.ready-dev ## the same on PostgreSQL, Debezium, Kafka and Redis, killed in the middle
-	@$(BIN)/python -m deploy.live.demo $(if $(GRPC),--encoder grpc)
-
 demo: .venv/.ready-run ## real changes in, fresh embeddings out, with a summary and a search; ENCODER=... another model
 	@$(BIN)/jude demo $(if $(ENCODER),--encoder '$(ENCODER)') $(if $(GRPC),--grpc)
+
+demo-live: .venv/.ready-dev ## the same on PostgreSQL, Debezium, Kafka and Redis, killed in the middle
+	@$(BIN)/python -m deploy.live.demo $(if $(GRPC),--encoder grpc)
 
 train-demo: .venv/.ready-train ## tune the packaged model on real titles with two processes, measure and show what changed
 	@$(BIN)/python -m scripts.train_demo
