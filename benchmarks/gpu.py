@@ -1,7 +1,7 @@
 """What one NVIDIA GPU makes of the encoder: random weights in published shapes, so nothing is downloaded.
 
-    python -m benchmarks.gpu parity|embed|serve|cold-start   one JSON object on the last line
-    python -m benchmarks.gpu embed --tiny --device cpu that it runs, on any machine; its figures mean nothing
+python -m benchmarks.gpu parity|embed|serve|cold-start   one JSON object on the last line
+python -m benchmarks.gpu embed --tiny --device cpu       that it runs, on any machine; its figures mean nothing
 """
 
 from __future__ import annotations

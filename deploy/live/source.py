@@ -11,9 +11,10 @@ import orjson
 import psycopg
 from psycopg import sql
 
+from jude.changes.decode import PLACEHOLDER
+
 Record: TypeAlias = Mapping[str, Any]
 
-PLACEHOLDER: Final = "__debezium_unavailable_value"
 TABLES: Final = {"jude.public.jobs": "jobs", "jude.public.members": "members", "jude.public.resumes": "resumes"}
 
 
@@ -88,5 +89,5 @@ class Source:
         return self._connection.execute(statement, list(row.values())).rowcount
 
     def _run(self, statement: str, table: str, values: tuple[object, ...]) -> int:
-        made = sql.SQL(statement).format(table=sql.Identifier(table))  # type: ignore[arg-type]
+        made = sql.SQL(statement).format(table=sql.Identifier(table))  # type: ignore[arg-type]  # it wants a literal
         return self._connection.execute(made, values).rowcount

@@ -1,4 +1,4 @@
-"""How far the stream is behind its source, where that can be told without asking a broker."""
+"""How far the stream is behind its source: files by the checkpoint, Kafka by what its broker says."""
 
 from __future__ import annotations
 
