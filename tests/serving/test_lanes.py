@@ -15,6 +15,7 @@ from jude.serving.lanes import Lane, LaneRules, Ticket, TwoLanes, Work
 class Model:
     model_version: str = "m"
     pass_tokens: int = 100
+    pass_seconds: float = 0.1
 
 
 MODEL = Model()
@@ -26,8 +27,8 @@ def put(lanes: TwoLanes, lane: Lane, lengths: Sequence[int], at: float = 0.0, **
     return ticket
 
 
-def taken(lanes: TwoLanes, now: float = 0.0) -> list[tuple[str, int]]:
-    return [(work.ticket.lane.name, work.tokens) for work in lanes.next_pass(now).works]
+def taken(lanes: TwoLanes, now: float = 0.0, workers: int = 1) -> list[tuple[str, int]]:
+    return [(work.ticket.lane.name, work.tokens) for work in lanes.next_pass(now, workers).works]
 
 
 def test_queries_come_before_bulk_work_that_waited_longer() -> None:
@@ -57,14 +58,37 @@ def test_without_queries_bulk_work_fills_the_pass_and_is_cut_at_text_boundaries(
 
 
 def test_a_text_longer_than_a_pass_runs_alone() -> None:
-    lanes = TwoLanes(LaneRules())
+    lanes = TwoLanes(LaneRules(longest_pass=1))
     put(lanes, Lane.ONLINE, [10, 250, 10])
 
     assert [taken(lanes), taken(lanes), taken(lanes)] == [[("ONLINE", 10)], [("ONLINE", 250)], [("ONLINE", 10)]]
 
 
+def test_queries_that_wait_are_cut_evenly_for_the_workers() -> None:
+    lanes = TwoLanes(LaneRules())
+    put(lanes, Lane.ONLINE, [40] * 4)
+
+    assert [len(taken(lanes, workers=2)) for _ in range(3)] == [2, 1, 1]  # half of 160, then half of a pass
+
+
+def test_passes_of_queries_grow_with_what_waits_up_to_a_bound() -> None:
+    lanes = TwoLanes(LaneRules(longest_pass=4))
+    put(lanes, Lane.ONLINE, [50] * 40)
+
+    assert [len(taken(lanes, workers=2)) for _ in range(5)] == [8, 8, 8, 8, 4]
+
+
+def test_a_pass_does_not_grow_so_far_that_one_of_its_texts_is_late() -> None:
+    lanes = TwoLanes(LaneRules())
+    put(lanes, Lane.ONLINE, [50] * 2)
+    put(lanes, Lane.ONLINE, [50], deadline=0.2)
+    put(lanes, Lane.ONLINE, [50] * 20)
+
+    assert len(taken(lanes)) == 4  # 200 tokens take 0.2 s
+
+
 def test_a_flood_of_queries_does_not_stop_aged_bulk_work() -> None:
-    lanes = TwoLanes(LaneRules(ageing_seconds=2.0, bulk_share=0.2))
+    lanes = TwoLanes(LaneRules(ageing_seconds=2.0, bulk_share=0.2, longest_pass=1))
     put(lanes, Lane.BULK, [20, 20])
     put(lanes, Lane.ONLINE, [50] * 100)
 
@@ -76,7 +100,7 @@ def test_a_flood_of_queries_does_not_stop_aged_bulk_work() -> None:
 
 
 def test_an_aged_bulk_text_that_fits_beside_no_query_takes_every_second_pass() -> None:
-    lanes = TwoLanes(LaneRules(ageing_seconds=1.0))
+    lanes = TwoLanes(LaneRules(ageing_seconds=1.0, longest_pass=1))
     put(lanes, Lane.BULK, [300, 300])
     put(lanes, Lane.ONLINE, [90] * 9)
 
@@ -129,7 +153,8 @@ def test_everything_is_computed_once_and_no_pass_is_too_large(asked: list[tuple[
         put(lanes, lane, [tokens], at=at)
     now, computed = 3.0, []
     while works := lanes.next_pass(now).works:
-        assert sum(work.tokens for work in works) <= MODEL.pass_tokens or len(works) == 1
+        bulk_alone = all(work.ticket.lane is Lane.BULK for work in works)
+        assert sum(work.tokens for work in works) <= MODEL.pass_tokens * (1 if bulk_alone else 4) or len(works) == 1
         computed += [(work.ticket.lane, work.tokens) for work in works]
         now += 0.1
 

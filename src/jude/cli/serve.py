@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -18,12 +19,14 @@ from jude.settings.reading import validated
 from jude.stream.opening import encoder_spec
 
 _LOG = logging.getLogger("jude.cli.serve")
+_SWITCH_SECONDS = 0.0005  # of the interpreter, between threads: a core of the model waits for the thread that feeds it
 
 
 def serve(read: Callable[[], Settings], say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; SIGHUP reads the settings again and swaps the models. Raises JudeError."""
     settings = read()
     configure_logs(settings.log.format, level=settings.log.level)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     asyncio.run(_serve(settings, read, say))
 
 

@@ -60,6 +60,7 @@ class Engine:
         self._width = 1
         self._changed = Condition()  # guards the lanes and all below; told whenever a thread may have work
         self._computing = 0
+        self.running_tokens = 0  # of the passes under way
         self._on_all_cores = False
         self._stopped = False
         self._asides: list[deque[_Aside]] = [deque() for _ in range(max(1, workers))]
@@ -136,12 +137,13 @@ class Engine:
                 if self._asides[number]:
                     return partial(_answer, *self._asides[number].popleft())
                 if number < self._width and not self._on_all_cores:
-                    chosen = self.lanes.next_pass(self.clock())
+                    chosen = self.lanes.next_pass(self.clock(), self._width)
                     if chosen.expired:
                         self._tell(self._expire, chosen.expired)
                     if chosen.works:
                         alone = self._computing == 0 and not any(self.lanes.queued_tokens.values())
                         self._computing += 1
+                        self.running_tokens += chosen.tokens
                         self._on_all_cores = alone or self._width == 1
                         return partial(self._forward, chosen, on_one_core=not self._on_all_cores)
                 self._changed.wait()
@@ -156,6 +158,7 @@ class Engine:
         with self._changed:
             model.learn_speed(chosen.tokens, seconds, on_one_core=on_one_core)
             self._computing -= 1
+            self.running_tokens -= chosen.tokens
             self._on_all_cores = False
             self._changed.notify_all()
         self._tell(self._deliver, chosen, rows, start, seconds)

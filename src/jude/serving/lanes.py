@@ -2,7 +2,8 @@
 
 Queries (ONLINE) go first. Bulk work rides along in what a pass has left, up to its share, and fills the passes between
 queries. Bulk work that has waited `ageing_seconds` has that share of every pass reserved, so that a flood of queries
-slows it down and never stops it.
+slows it down and never stops it. What waits of queries is cut evenly for the workers: into small passes when it is
+little, into longer ones, which cost less per token, when it is much.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ class Served(Protocol):
 
     @property
     def pass_tokens(self) -> int: ...
+
+    @property
+    def pass_seconds(self) -> float: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +68,7 @@ class LaneRules:
     lanes: int = 2  # 1: first come, first served
     ageing_seconds: float = 2.0
     bulk_share: float = 0.2
+    longest_pass: int = 4  # budgets: of queries alone, when so much waits that the last of it waits as long anyway
 
 
 @dataclass(slots=True)
@@ -101,8 +106,8 @@ class TwoLanes:
         ticket.waiting_tokens = 0
         ticket.dropped = True
 
-    def next_pass(self, now: float) -> Pass:
-        """Take the work of the next forward pass; empty when nothing waits."""
+    def next_pass(self, now: float, workers: int = 1) -> Pass:
+        """Take the work of the next forward pass of one of some workers; empty when nothing waits."""
         chosen = Pass()
         query, bulk = self._head(Lane.ONLINE, now, chosen), self._head(Lane.BULK, now, chosen)
         if query is None:
@@ -110,10 +115,17 @@ class TwoLanes:
             if bulk is not None:
                 self._take(Lane.BULK, bulk.ticket.model, bulk.ticket.model.pass_tokens, now, chosen)
             return chosen
-        self._mix(query, bulk, now, chosen)
+        self._mix(query, bulk, now, chosen, self._room(query.ticket.model, workers))
         return chosen
 
-    def _mix(self, query: Work, bulk: Work | None, now: float, chosen: Pass) -> None:
+    def _room(self, model: Served, workers: int) -> int:
+        """Tokens of queries in the next pass: an even part of what waits, within bounds."""
+        if self._rules.lanes != 2:
+            return model.pass_tokens
+        part = -(-self.queued_tokens[Lane.ONLINE] // workers)
+        return min(self._rules.longest_pass * model.pass_tokens, max(part, model.pass_tokens // 2))
+
+    def _mix(self, query: Work, bulk: Work | None, now: float, chosen: Pass, room: int) -> None:
         """Queries first; bulk work gets its share of what they leave, or of everything once it has aged."""
         aged = bulk is not None and now - bulk.ticket.arrived >= self._rules.ageing_seconds
         if bulk is not None and aged and not self._alone_last and not self._fits_beside(query, bulk):
@@ -122,11 +134,12 @@ class TwoLanes:
             return
         self._alone_last = False
         model = query.ticket.model
-        share = int(model.pass_tokens * self._rules.bulk_share)
+        whole = max(model.pass_tokens, room)
+        share = int(whole * self._rules.bulk_share)
         reserved = max(share, bulk.tokens) if bulk is not None and aged and self._fits_beside(query, bulk) else 0
-        self._take(Lane.ONLINE, model, model.pass_tokens - reserved, now, chosen)
-        room = min(max(share, reserved), model.pass_tokens - chosen.tokens)
-        self._take(Lane.BULK, model, room, now, chosen, even_too_long=False)
+        self._take(Lane.ONLINE, model, min(room, whole - reserved), now, chosen)
+        left = min(max(share, reserved), whole - chosen.tokens)
+        self._take(Lane.BULK, model, left, now, chosen, even_too_long=False)
 
     def _fits_beside(self, query: Work, bulk: Work) -> bool:
         """Whether both heads fit into one pass: the same version, and not longer than it."""
@@ -136,11 +149,18 @@ class TwoLanes:
     def _take(
         self, lane: Lane, model: Served, room: int, now: float, chosen: Pass, *, even_too_long: bool = True
     ) -> None:
-        """Move work of one lane and model into the pass, in order, while it fits; a text too long goes alone."""
-        used = 0
+        """Move work of one lane and model into the pass, in order, while it fits; a text too long goes alone.
+
+        A pass does not grow beyond its budget so far that one of its texts would be late.
+        """
+        used, due = 0, inf
         while (work := self._head(lane, now, chosen)) is not None and work.ticket.model is model:
             fits = used + work.tokens <= room
             if not fits and (used or not even_too_long):
+                return
+            due = min(due, work.ticket.deadline)
+            budgets = (used + work.tokens) / model.pass_tokens
+            if used and budgets > 1 and now + budgets * model.pass_seconds > due:
                 return
             self._queues[lane].popleft()
             work.ticket.waiting_tokens -= work.tokens

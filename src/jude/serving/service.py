@@ -24,6 +24,7 @@ from jude.serving.refusal import Code, RefusedError
 from jude.serving.v1 import embedding_pb2 as pb
 
 _DRAIN_POLL_SECONDS = 0.02
+_MOST_BYTES_PER_TOKEN = 8  # of a message: token ids have 4, prose 4 to 6
 
 
 class Context(Protocol):
@@ -123,6 +124,9 @@ class EmbeddingService:
             raise RefusedError(Code.DEADLINE_EXCEEDED, "The deadline had passed on arrival.", reason="expired")
         wait = wait_seconds(asked.lane, self._engine.lanes.queued_tokens, asked.model.tokens_per_second)
         check_size(self._limits.gates, len(inputs), size_bytes, self._waiting_bytes, wait)
+        # A full queue is told before tokenising: refusing costs the cores that compute.
+        fewest = min(size_bytes // _MOST_BYTES_PER_TOKEN, len(inputs) * asked.model.manifest.max_tokens)
+        self._require_room(asked, fewest, seconds_left)
         prepared = await self._prepare(asked, inputs, size_bytes)
         tokenised = self._engine.clock()
         call = Call(asked.model, asked.lane, arrived, arrived + seconds_left)
@@ -141,11 +145,15 @@ class EmbeddingService:
 
     async def _compute(self, asked: Asked, call: Call, prepared: Prepared, seconds_left: float) -> None:
         works = [(row, item.token_ids) for row, item in enumerate(prepared) if isinstance(item, ModelInput)]
-        tokens = sum(len(ids) for _, ids in works)
-        queued = self._engine.lanes.queued_tokens
-        check_room(self._limits.gates, asked.lane, tokens, queued, asked.model.tokens_per_second, seconds_left)
+        self._require_room(asked, sum(len(ids) for _, ids in works), seconds_left)
         if works:
             await self._engine.compute(call, works)
+
+    def _require_room(self, asked: Asked, tokens: int, seconds_left: float) -> None:
+        """The gate of tokens; of the passes under way half is still to come. Raises RefusedError."""
+        speed, queued = asked.model.tokens_per_second, self._engine.lanes.queued_tokens
+        seconds_left -= self._engine.running_tokens / 2 / speed
+        check_room(self._limits.gates, asked.lane, tokens, queued, speed, seconds_left)
 
     def _time(self, call: Call, tokenised: float) -> None:
         now, lane = self._engine.clock(), call.lane.name.lower()
