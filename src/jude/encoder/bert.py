@@ -16,7 +16,6 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from jude.encoder.fused import Heads, fuses
 from jude.encoder.kernels import Dense, LayerNorm, Product, attend, attend_once
 from jude.encoder.pooling import places
 from jude.encoder.weights import Weights
@@ -43,21 +42,13 @@ class Layer:
     narrow_norm: LayerNorm
 
     def __call__(self, x_TD: Tensor, lengths: Sequence[int], only_B: Tensor | None = None) -> Tensor:
-        mixed_TD = self._mixed(self.query_key_value(x_TD), lengths, only_B)
-        if only_B is not None:
-            x_TD = x_TD[only_B]
+        q_THE, k_THE, v_THE = self.query_key_value(x_TD).view(len(x_TD), 3, self.heads, -1).unbind(1)
+        if only_B is None:
+            mixed_TD = attend(q_THE, k_THE, v_THE, lengths, causal=False)
+        else:
+            x_TD, mixed_TD = x_TD[only_B], attend_once(q_THE[only_B], k_THE, v_THE, lengths)
         x_TD = self.attended_norm(self.attended.plus(mixed_TD, x_TD))
         return self.narrow_norm(self.narrow.plus(self.wide(x_TD), x_TD))
-
-    def _mixed(self, qkv_TF: Tensor, lengths: Sequence[int], only_B: Tensor | None) -> Tensor:
-        if fuses(qkv_TF, lengths):
-            q_TD, kv_TF = qkv_TF.tensor_split((qkv_TF.shape[1] // 3,), dim=1)
-            q_BD = q_TD if only_B is None else q_TD[only_B]
-            return Heads(self.heads, self.heads).attend(q_BD, kv_TF, lengths, only_B, None, causal=False)
-        q_THE, k_THE, v_THE = qkv_TF.view(len(qkv_TF), 3, self.heads, -1).unbind(1)
-        if only_B is None:
-            return attend(q_THE, k_THE, v_THE, lengths, causal=False)
-        return attend_once(q_THE[only_B], k_THE, v_THE, lengths)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from jude.encoder.fused import Heads, fuses
 from jude.encoder.kernels import Dense, RootMeanSquareNorm, attend, attend_once
 from jude.encoder.pooling import places
 from jude.encoder.weights import Weights
@@ -34,21 +33,11 @@ def reads(config: dict[str, Any], max_tokens: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Texts:
-    """What the layers of one pass share."""
-
-    lengths: Sequence[int]
-    causal: bool
-    fused: bool  # attention in one pass over memory
-    turns: tuple[Tensor, Tensor]  # cosines and sines: of every place [L, E] where fused, else of every token [T, 1, E]
-
-
-@dataclass(frozen=True, slots=True)
 class _Layer:
-    heads: Heads
+    heads: int  # of queries
+    key_heads: int
     before: RootMeanSquareNorm
     query_key_value: Dense  # one product instead of three
-    apart: tuple[Dense, Dense] | None  # queries; keys and values: of a layer whose queries are few
     head_norm: RootMeanSquareNorm | None  # of queries and keys (Qwen3)
     attended: Dense
     between: RootMeanSquareNorm
@@ -56,36 +45,22 @@ class _Layer:
     up: Dense
     down: Dense
 
-    def __call__(self, x_TD: Tensor, texts: _Texts, only_B: Tensor | None) -> Tensor:
-        mixed_TD = (self._fused if texts.fused else self._plain)(self.before(x_TD), texts, only_B)
-        if only_B is not None:
-            x_TD = x_TD[only_B]
-        x_TD = self.attended.plus(mixed_TD, x_TD)
-        fed_TD = self.between(x_TD)
-        return self.down.plus(self.up.times(fed_TD, self.gate(fed_TD)), x_TD)
-
-    def _fused(self, x_TD: Tensor, texts: _Texts, only_B: Tensor | None) -> Tensor:
-        if only_B is not None and self.apart is not None:
-            query, key_value = self.apart
-            q_BF, kv_TF = query(x_TD[only_B]), key_value(x_TD)
-        else:
-            qkv_TF = self.query_key_value(x_TD)
-            of_queries = qkv_TF.shape[1] * self.heads.heads // (self.heads.heads + 2 * self.heads.key_heads)
-            q_TF, kv_TF = qkv_TF.tensor_split((of_queries,), dim=1)
-            q_BF = q_TF if only_B is None else q_TF[only_B]
-        return self.heads.attend(q_BF, kv_TF, texts.lengths, only_B, texts.turns, causal=texts.causal)
-
-    def _plain(self, x_TD: Tensor, texts: _Texts, only_B: Tensor | None) -> Tensor:
-        qkv_TF = self.query_key_value(x_TD)
-        heads, rows = self.heads.heads, self.heads.heads + self.heads.key_heads
-        qkv_THE = qkv_TF.view(len(qkv_TF), rows + self.heads.key_heads, -1)
+    def __call__(
+        self, x_TD: Tensor, turns: tuple[Tensor, Tensor], lengths: Sequence[int], only_B: Tensor | None, *, causal: bool
+    ) -> Tensor:
+        rows = self.heads + self.key_heads
+        qkv_THE = self.query_key_value(self.before(x_TD)).view(len(x_TD), rows + self.key_heads, -1)
         qk_THE, v_THE = qkv_THE[:, :rows], qkv_THE[:, rows:]
         if self.head_norm is not None:
             qk_THE = self.head_norm(qk_THE)
-        q_THE, k_THE = _turned(qk_THE, texts.turns).tensor_split((heads,), dim=1)
+        q_THE, k_THE = _turned(qk_THE, turns).tensor_split((self.heads,), dim=1)
         if only_B is None:
-            return attend(q_THE, k_THE, v_THE, texts.lengths, causal=texts.causal)
-        return attend_once(q_THE[only_B], k_THE, v_THE, texts.lengths)
+            mixed_TD = attend(q_THE, k_THE, v_THE, lengths, causal=causal)
+        else:
+            x_TD, mixed_TD = x_TD[only_B], attend_once(q_THE[only_B], k_THE, v_THE, lengths)
+        x_TD = self.attended.plus(mixed_TD, x_TD)
+        fed_TD = self.between(x_TD)
+        return self.down.plus(self.up.times(fed_TD, self.gate(fed_TD)), x_TD)
 
 
 class PackedDecoder:
@@ -98,11 +73,9 @@ class PackedDecoder:
         self._causal = causal
         self._words_VD = weights.get("embed_tokens.weight")
         self._scale = math.sqrt(config["hidden_size"]) if config["model_type"] == "gemma" else None
-        count = int(config["num_hidden_layers"])
-        few = range(count - 1, count) if self._words_VD.device.type == "cpu" else ()  # layers whose queries may be few
-        self._layers = [_layer(config, weights, f"layers.{n}.", apart=n in few) for n in range(count)]
+        self._layers = [_layer(config, weights, f"layers.{n}.") for n in range(config["num_hidden_layers"])]
         self._norm = _norm(config, weights, "norm")
-        self._turns = _turns(config, max(max_tokens, _FEWEST_POSITIONS), self._words_VD.device)
+        self._turns = _turns(config, max(max_tokens, _FEWEST_POSITIONS), self._words_VD)
         self.vocabulary = len(self._words_VD)
         self.most_tokens = len(self._turns[0])
 
@@ -111,19 +84,14 @@ class PackedDecoder:
 
         Such a token must be one that reads all of its text. Texts of equal length are fastest as neighbours.
         """
+        places_T = places(torch.tensor(lengths, device=ids_T.device))
+        turns = (self._turns[0][places_T, None], self._turns[1][places_T, None])
         x_TD = self._words_VD[ids_T]
         if self._scale is not None:
             x_TD = x_TD * torch.tensor(self._scale, dtype=x_TD.dtype, device=x_TD.device)
-        fused = fuses(x_TD, lengths)
-        turns = self._turns if fused else self._turns_of(places(torch.tensor(lengths, device=ids_T.device)), x_TD.dtype)
-        texts = _Texts(lengths, self._causal, fused, turns)
         for layer in self._layers[:-1]:
-            x_TD = layer(x_TD, texts, None)
-        return self._norm(self._layers[-1](x_TD, texts, only_B))
-
-    def _turns_of(self, places_T: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        cosines_LE, sines_LE = self._turns
-        return cosines_LE[places_T, None].to(dtype), sines_LE[places_T, None].to(dtype)
+            x_TD = layer(x_TD, turns, lengths, None, causal=self._causal)
+        return self._norm(self._layers[-1](x_TD, turns, lengths, only_B, causal=self._causal))
 
 
 def _turned(x_THE: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
@@ -133,14 +101,14 @@ def _turned(x_THE: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
     return torch.addcmul(x_THE * cos_T1E, torch.cat((-right, left), dim=-1), sin_T1E)
 
 
-def _turns(config: dict[str, Any], positions: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of every position: float32 [L, E] each."""
+def _turns(config: dict[str, Any], positions: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of every position: [L, E] each, computed in float32."""
     rope = _rope(config)
     head_width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     pairs = torch.arange(0, head_width, 2, dtype=torch.float32) / head_width
     frequencies = _stretched(1.0 / float(rope.get("rope_theta", 10_000.0)) ** pairs, rope)
     angles_LE = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies).repeat(1, 2)
-    return angles_LE.cos().to(device), angles_LE.sin().to(device)
+    return angles_LE.cos().to(like), angles_LE.sin().to(like)
 
 
 def _stretched(frequencies: Tensor, rope: dict[str, Any]) -> Tensor:
@@ -164,19 +132,18 @@ def _rope(config: dict[str, Any]) -> dict[str, Any]:
     return {**rope, "rope_type": rope.get("rope_type") or rope.get("type") or "default"}
 
 
-def _layer(config: dict[str, Any], weights: Weights, prefix: str, *, apart: bool) -> _Layer:
+def _layer(config: dict[str, Any], weights: Weights, prefix: str) -> _Layer:
     heads = int(config["num_attention_heads"])
     key_heads = int(config.get("num_key_value_heads") or heads)
-    query, key, value = (f"{prefix}self_attn.{part}_proj" for part in "qkv")
+    attention = [f"{prefix}self_attn.{part}_proj" for part in "qkv"]
     # The early Gemma folders say gelu and mean its tanh form.
     activation = "gelu_tanh" if config["model_type"] == "gemma" else _ACTIVATIONS[config["hidden_act"]]
-    norms = _head_norms(config, weights, prefix)
     return _Layer(
-        heads=Heads(heads, key_heads, norms),
+        heads=heads,
+        key_heads=key_heads,
         before=_norm(config, weights, f"{prefix}input_layernorm"),
-        query_key_value=Dense(*weights.together(query, key, value)),
-        apart=(Dense(*weights.together(query)), Dense(*weights.together(key, value))) if apart else None,
-        head_norm=None if norms is None else _of_all_heads(norms, heads, key_heads),
+        query_key_value=Dense(*weights.together(*attention)),
+        head_norm=_head_norm(config, weights, prefix, heads, key_heads),
         attended=Dense(*weights.together(f"{prefix}self_attn.o_proj")),
         between=_norm(config, weights, f"{prefix}post_attention_layernorm"),
         gate=Dense(*weights.together(f"{prefix}mlp.gate_proj"), activation),
@@ -185,18 +152,13 @@ def _layer(config: dict[str, Any], weights: Weights, prefix: str, *, apart: bool
     )
 
 
-def _head_norms(config: dict[str, Any], weights: Weights, prefix: str) -> tuple[Tensor, Tensor, float] | None:
-    """Weights of the norms of queries and keys, which every head shares."""
-    names = [f"{prefix}self_attn.{part}_norm.weight" for part in "qk"]
-    if names[0] not in weights:
+def _head_norm(
+    config: dict[str, Any], weights: Weights, prefix: str, heads: int, key_heads: int
+) -> RootMeanSquareNorm | None:
+    if f"{prefix}self_attn.q_norm.weight" not in weights:
         return None
-    q_E, k_E = (weights.get(name).float() for name in names)
-    return q_E, k_E, float(config["rms_norm_eps"])
-
-
-def _of_all_heads(norms: tuple[Tensor, Tensor, float], heads: int, key_heads: int) -> RootMeanSquareNorm:
-    q_E, k_E, eps = norms
-    return RootMeanSquareNorm(torch.cat([q_E.expand(heads, -1), k_E.expand(key_heads, -1)]), eps)
+    q_E, k_E = weights.get(f"{prefix}self_attn.q_norm.weight"), weights.get(f"{prefix}self_attn.k_norm.weight")
+    return RootMeanSquareNorm(torch.cat([q_E.expand(heads, -1), k_E.expand(key_heads, -1)]), config["rms_norm_eps"])
 
 
 def _norm(config: dict[str, Any], weights: Weights, name: str) -> RootMeanSquareNorm:

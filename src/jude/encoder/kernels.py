@@ -15,8 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention, silu
 
-from jude.encoder.fused import fuses, root_mean_square_norm
-
 Run = tuple[int, int]
 """Neighbouring texts of equal length: how many, how long."""
 
@@ -98,12 +96,10 @@ class LayerNorm:
 class RootMeanSquareNorm:
     """Scale to mean square 1, in float32 as transformers does it, then by the weights (Zhang, Sennrich 2019)."""
 
-    weight: Tensor  # float32 [D], or [H, E] for norms of every head
+    weight: Tensor  # [D], or [H, E] for norms of every head
     eps: float
 
     def __call__(self, x: Tensor) -> Tensor:
-        if x.ndim == 2 and fuses(x):
-            return root_mean_square_norm(x, self.weight, self.eps)
         wide = x.float()
         scaled = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
         return (scaled * self.weight).to(x.dtype)
