@@ -16,7 +16,7 @@ from jude.stream.micro_batch import apply_batch
 from jude.stream.planned import plan_on_driver
 from jude.tables.protocol import Txn
 from tests.memory import MemoryOnline, MemoryTables
-from tests.stories import NOW, PLACEHOLDER, Record, delete, records, tombstone, upsert
+from tests.stories import NOW, PLACEHOLDER, Record, delete, record, records, tombstone, upsert
 from tests.stream.making import make_pipeline
 from tests.stream.model import Truth
 
@@ -153,6 +153,33 @@ def test_any_batch_cut_and_redelivery_gives_the_same_tables(history: list[Op], c
     check_current(truth, tables, online)
     check_histories(truth, tables)
     check_ledger(tables)
+
+
+@given(ops, st.randoms(use_true_random=False))
+@settings(max_examples=40, deadline=None)
+def test_any_batch_cut_gives_the_same_tables_around_records_that_cannot_be_read(
+    history: list[Op], chance: random.Random
+) -> None:
+    rows: list[Record] = []
+    for commit in play(history, placeholders=True)[1]:
+        rows += commit
+        if chance.random() < 0.3:
+            rows.append(record({"id": chance.choice(KEYS)}, b"{broken"))
+    rows = [row | {"offset": offset} for offset, row in enumerate(rows, 1)]
+    one_by_one, in_batches = (run(batches)[0].rows for batches in ([[row] for row in rows], cut(rows, chance)))
+    for table, columns in SAME.items():
+        assert columns_of(one_by_one[table], columns) == columns_of(in_batches[table], columns), table
+
+
+SAME = {
+    "embedding_current": ("entity_id", "status", "position", "text_hash", "input_hash", "quarantined_position"),
+    "text_history": ("entity_id", "position", "text"),
+    "quarantine": ("quarantine_id", "error_class"),
+}
+
+
+def columns_of(rows: dict[Any, dict[str, Any]], columns: tuple[str, ...]) -> list[str]:
+    return sorted(str([row[name] for name in columns]) for row in rows.values())
 
 
 @given(ops, st.randoms(use_true_random=False))
