@@ -28,6 +28,11 @@ from jude.observe.logs import log_event
 
 _LOG = logging.getLogger("jude.serving.apart")
 _CLOSING_SECONDS = 5.0
+_KEPT_MEMORY = {  # glibc: what a pass frees is for the next one, on huge pages; fetching it anew took 4 % of the time
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
 
 
 def usable_cores() -> int:
@@ -44,7 +49,9 @@ class ModelApart:
         files = [end.fileno() for end in theirs]
         command = [sys.executable, "-m", "jude.serving.apart", *map(str, files)]
         # A session of its own: Ctrl-C is for the server, which drains first.
-        self._process = subprocess.Popen(command, pass_fds=files, start_new_session=True)  # noqa: S603 - our own program
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            command, pass_fds=files, start_new_session=True, env={**_KEPT_MEMORY, **os.environ}
+        )
         for end in theirs:
             end.close()
         ours[0].send(spec.as_json())
