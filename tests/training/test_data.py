@@ -77,6 +77,14 @@ def test_false_negatives_are_masked() -> None:
     assert batch.masked.tolist() == [[True, True, True], [False, True, False], [False, False, True]]
 
 
+def test_a_document_of_two_groups_is_no_negative_of_either() -> None:
+    groups: list[object] = ["a", "a", "b", "b"]
+    rows = (("1", "11", 1.0), ("2", "12", 1.0), ("3", "11", 1.0), ("4", "13", 1.0))
+    table = checked(pairs(*rows, query_group=groups, document_group=groups))
+    batch = BatchMaker(tokenise(table, WordTokeniser(), tokeniser_name="words")).batch(np.arange(4))
+    assert batch.masked[:, batch.own[0]].tolist() == [True] * 4
+
+
 def test_a_batch_encodes_repeated_texts_once_and_shares_them_out() -> None:
     table = checked(pairs(("1", "11", 1.0), ("1", "12 13", 0.0), ("2", "11", 1.0)))
     batch = BatchMaker(tokenise(table, WordTokeniser(), tokeniser_name="words")).batch(np.arange(3))

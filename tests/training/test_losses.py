@@ -39,6 +39,13 @@ def test_symmetric_info_nce_is_the_mean_of_both_directions() -> None:
     assert both.item() == pytest.approx((there + back).item() / 2, rel=1e-6)
 
 
+def test_queries_of_one_document_are_no_negatives_of_each_other_on_the_way_back() -> None:
+    """Batches mask what a query's positive is, its own document too: the loss never masks what stands for the pair."""
+    queries, documents = tensor([[1.0, 0.0], [0.0, 1.0]]), tensor([[1.0, 1.0]])
+    masked = tensor([[True], [True]])
+    assert info_nce(queries, documents, tensor([0, 0]), 0.05, masked, symmetric=True).item() == 0.0
+
+
 def test_distillation_of_equal_scores_is_zero_and_ignores_absent_candidates() -> None:
     scores = tensor([[2.0, 1.0, 99.0]])
     present = tensor([[True, True, False]])

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jude.training.data.negatives import POSITIVE, KnownPositives, false_negatives
+from jude.training.data.negatives import POSITIVE, Known, false_negatives
 from jude.training.data.pairs import checked
 from jude.training.data.tokenised import TokenisedPairs
 from jude.training.mining import Mined
@@ -23,7 +23,7 @@ def candidate_lists(data: TokenisedPairs, mined: Mined, drawn: int, seed: int = 
     A negative is no known match of the query and of no group of it, like those that are mined.
     Columns out: those of PAIRS, list (the number of the query)
     """
-    random, known = np.random.default_rng(seed), KnownPositives(data)
+    random, known = np.random.default_rng(seed), Known(data)
     documents, place = np.unique(data.document, return_index=True)  # a pair that holds the document
     rows = np.flatnonzero(data.label >= POSITIVE)
     rows = rows[np.unique(data.query[rows], return_index=True)[1]]
@@ -33,7 +33,7 @@ def candidate_lists(data: TokenisedPairs, mined: Mined, drawn: int, seed: int = 
         pool = np.unique(pool[np.isin(pool, documents)])
         at = place[np.searchsorted(documents, pool)]
         query, group = data.query[row : row + 1], data.query_group[row : row + 1]
-        no = false_negatives(known, query, group, data.document[row : row + 1], pool, data.document_group[at])[0]
+        no = false_negatives(known, query, group, data.document[row : row + 1], pool)[0]
         taken.append(at[~no])
     return _as_pairs(data, rows, taken)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jude.training.data.negatives import POSITIVE, KnownPositives, false_negatives
+from jude.training.data.negatives import POSITIVE, Known, false_negatives
 from jude.training.data.tokenised import TokenisedPairs
 from jude.training.inference import encode_ids
 from jude.training.towers import Towers
@@ -52,17 +52,16 @@ def mine(towers: Towers, data: TokenisedPairs, per_query: int, margin: float, ch
     rows = np.flatnonzero(data.label >= POSITIVE)
     queries, first = np.unique(data.query[rows], return_index=True)
     rows = rows[first]
-    documents, place = np.unique(data.document, return_index=True)
-    groups = data.document_group[place]
+    documents = np.unique(data.document)
     query_vectors = encode_ids(towers, [data.token_ids(int(n)) for n in queries], chunk_tokens)
     document_vectors = encode_ids(towers, [data.token_ids(int(n)) for n in documents], chunk_tokens)
-    known, found = KnownPositives(data), []
+    known, found = Known(data), []
     for start in range(0, len(queries), _ROWS):
         part = slice(start, start + _ROWS)
         at = rows[part]
         scores = query_vectors[part] @ document_vectors.T
         own = scores[np.arange(len(at)), np.searchsorted(documents, data.document[at])]
-        taken = false_negatives(known, queries[part], data.query_group[at], data.document[at], documents, groups)
+        taken = false_negatives(known, queries[part], data.query_group[at], data.document[at], documents)
         scores[taken | (scores > own[:, None] + margin)] = -np.inf
         found.append(_hardest(scores, documents, per_query))
     return Mined(queries, np.concatenate(found))

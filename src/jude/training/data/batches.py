@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from jude.encoder.batches import token_batches
 from jude.errors import TerminalTrainingError
-from jude.training.data.negatives import POSITIVE, KnownPositives, false_negatives
+from jude.training.data.negatives import POSITIVE, Known, false_negatives
 from jude.training.data.tokenised import TokenisedPairs
 
 Ints = NDArray[np.int64]
@@ -62,9 +62,8 @@ class BatchMaker:
     def __init__(self, data: TokenisedPairs, *, mask_false_negatives: bool = True) -> None:
         """Index what must not be a negative."""
         self._data = data
-        self._known = KnownPositives(data)
+        self._known = Known(data)
         self._mask = mask_false_negatives
-        self._group_of_document = _groups_of(data)
 
     def batch(self, rows: Ints, hard_negatives: Ints | None = None) -> Batch:
         """Make the batch of some pairs; `hard_negatives` are further candidates, numbers of the data set's inputs."""
@@ -93,10 +92,7 @@ class BatchMaker:
         data = self._data
         if not self._mask:
             return np.zeros((len(rows), len(candidates)), bool)
-        groups = self._group_of_document[candidates]
-        return false_negatives(
-            self._known, data.query[rows], data.query_group[rows], data.document[rows], candidates, groups
-        )
+        return false_negatives(self._known, data.query[rows], data.query_group[rows], data.document[rows], candidates)
 
 
 def _places(numbers: Ints, place_of: dict[int, int]) -> Ints:
@@ -112,10 +108,3 @@ def _lists(queries: Ints, label: NDArray[np.float32]) -> Ints:
     places = np.arange(len(order)) - np.repeat(starts, sizes)
     lists[np.repeat(np.arange(len(starts)), sizes), places] = order
     return lists
-
-
-def _groups_of(data: TokenisedPairs) -> Ints:
-    """Give each input the group it has as a document; -1 where it has none."""
-    groups = np.full(len(data.lengths), -1, np.int64)
-    groups[data.document] = data.document_group
-    return groups

@@ -12,32 +12,38 @@ POSITIVE = 0.5
 """Labels from here on are positives."""
 
 
-class KnownPositives:
-    """Every pair that the data calls a match, by the numbers of its inputs."""
+class Known:
+    """Every pair that the data calls a match, and the groups that each document is in, by numbers."""
 
     def __init__(self, data: TokenisedPairs) -> None:
-        """Index the pairs of label 0.5 or more."""
+        """Index the pairs of label 0.5 or more; a document may be in several groups."""
         self._inputs = len(data.lengths)
-        positive = data.label >= POSITIVE
-        self._keys = np.unique(data.query[positive] * self._inputs + data.document[positive])
+        positive, grouped = data.label >= POSITIVE, data.document_group >= 0
+        self._matches = self._keys(data.query[positive], data.document[positive])
+        self._members = self._keys(data.document_group[grouped], data.document[grouped])
 
-    def among(self, queries_Q: Ints, candidates_C: Ints) -> NDArray[np.bool_]:
+    def matches(self, queries_Q: Ints, candidates_C: Ints) -> NDArray[np.bool_]:
         """Say which candidates are known matches of which queries: [Q, C]."""
-        keys_QC = queries_Q[:, None] * self._inputs + candidates_C[None, :]
-        places = np.searchsorted(self._keys, keys_QC).clip(max=max(0, len(self._keys) - 1))
-        return self._keys[places] == keys_QC if len(self._keys) else np.zeros(keys_QC.shape, bool)
+        return self._held(self._matches, queries_Q, candidates_C)
+
+    def members(self, groups_Q: Ints, candidates_C: Ints) -> NDArray[np.bool_]:
+        """Say which candidates are in which groups: [Q, C]. Group -1 has none."""
+        return self._held(self._members, groups_Q, candidates_C)
+
+    def _keys(self, left: Ints, right: Ints) -> Ints:
+        return np.unique(left * self._inputs + right)
+
+    def _held(self, keys: Ints, left_Q: Ints, right_C: Ints) -> NDArray[np.bool_]:
+        keys_QC = left_Q[:, None] * self._inputs + right_C[None, :]
+        places = np.searchsorted(keys, keys_QC).clip(max=max(0, len(keys) - 1))
+        return keys[places] == keys_QC if len(keys) else np.zeros(keys_QC.shape, bool)
 
 
 def false_negatives(
-    known: KnownPositives,
-    queries_Q: Ints,
-    query_groups_Q: Ints,
-    positives_Q: Ints,
-    candidates_C: Ints,
-    candidate_groups_C: Ints,
+    known: Known, queries_Q: Ints, query_groups_Q: Ints, positives_Q: Ints, candidates_C: Ints
 ) -> NDArray[np.bool_]:
     """Mask candidates of the query's group, of its own or its positive's text, and known positives: [Q, C]."""
-    same_group = (query_groups_Q[:, None] == candidate_groups_C[None, :]) & (query_groups_Q[:, None] >= 0)
     same_text = (queries_Q[:, None] == candidates_C[None, :]) | (positives_Q[:, None] == candidates_C[None, :])
-    masked: NDArray[np.bool_] = same_group | same_text | known.among(queries_Q, candidates_C)
+    same_group = known.members(query_groups_Q, candidates_C)
+    masked: NDArray[np.bool_] = same_group | same_text | known.matches(queries_Q, candidates_C)
     return masked

@@ -29,11 +29,17 @@ def info_nce(
     A query whose negatives are all masked adds 0: it has nothing to tell apart.
     """
     logits_QC = normalize(raised(queries_QD), dim=1) @ normalize(raised(candidates_CD), dim=1).T / temperature
-    if masked_QC is not None:
-        own_QC = arange(logits_QC.shape[1], device=positive_Q.device) == positive_Q[:, None]
-        logits_QC = logits_QC.masked_fill(masked_QC & ~own_QC, -float("inf"))
-    forward = cross_entropy(logits_QC, positive_Q)
+    forward = _own_among_others(logits_QC, positive_Q, masked_QC)
     if not symmetric:
         return forward
     own_Q = arange(len(positive_Q), device=positive_Q.device)
-    return (forward + cross_entropy(logits_QC[:, positive_Q].T, own_Q)) / 2
+    # Two queries of one document: the mask of its column keeps each out of the other's way.
+    back_QQ, masked_QQ = logits_QC[:, positive_Q].T, None if masked_QC is None else masked_QC[:, positive_Q].T
+    return (forward + _own_among_others(back_QQ, own_Q, masked_QQ)) / 2
+
+
+def _own_among_others(logits_QC: Tensor, own_Q: Tensor, masked_QC: Tensor | None) -> Tensor:
+    if masked_QC is not None:
+        own_QC = arange(logits_QC.shape[1], device=own_Q.device) == own_Q[:, None]
+        logits_QC = logits_QC.masked_fill(masked_QC & ~own_QC, -float("inf"))
+    return cross_entropy(logits_QC, own_Q)
