@@ -20,7 +20,7 @@ def adapter_of(folder: Path, base: str) -> Path:
     adapter = folder / "adapter"
     adapter.mkdir(parents=True)
     (adapter / "adapter_config.json").write_text("{}")
-    settings = {"model": {"pooling": "last"}}
+    settings = {"model": {"pooling": "last", "mask": "bidirectional"}}
     (adapter / "jude_training.json").write_text(json.dumps({"base": base, "identity": {"settings": settings}}))
     return adapter
 
@@ -38,7 +38,8 @@ def test_a_folder_and_the_run_of_a_training(tmp_path: Path) -> None:
     assert with_model(str(folder), BASE, []) == ["encoder.kind=folder", f'encoder.path="{folder}"']
     run = tmp_path / "run"
     adapter = adapter_of(run, "/models/base")
-    said = ["encoder.kind=folder", "encoder.path=/models/base", f"encoder.adapter={adapter}", "encoder.pooling=last"]
+    read = ["encoder.pooling=last", "encoder.mask=bidirectional"]
+    said = ["encoder.kind=folder", "encoder.path=/models/base", f"encoder.adapter={adapter}", *read]
     assert with_model(str(run), BASE, []) == said
     assert with_model(str(adapter), BASE, []) == said
 

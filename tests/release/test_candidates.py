@@ -18,8 +18,9 @@ from jude.evaluation.parity import require_parity
 from jude.evaluation.sets import EvaluationSet
 from jude.release.candidates import Candidate, register_candidate
 from jude.release.promoting import promote
-from jude.release.registry import ADAPTER_FOLDER, Registry
-from jude.release.trained import TrainedRun, read_run
+from jude.release.registry import ADAPTER_FOLDER, MODEL_FOLDER, Registry
+from jude.release.trained import TrainedRun, merge_run, read_run
+from tests.encoder.tiny import build
 from tests.memory import MemoryTables
 from tests.release.trained import base_folder, set_that_it_knows, tiny_run
 from tests.stories import NOW
@@ -152,6 +153,17 @@ def test_sets_of_pairs_alone_open_no_gate(world: World) -> None:
 def test_a_release_reads_as_much_as_its_base(world: World) -> None:
     released = world.registry.folder(world.made.version)
     assert read_model_folder(released).trained_max_tokens == read_model_folder(world.base).trained_max_tokens
+
+
+def test_a_decoder_that_was_trained_in_both_directions_is_released_so(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path / "run", build("qwen3", tmp_path / "base"), seed=1, mask="bidirectional")
+    folder = merge_run(run, "tiny") / MODEL_FOLDER
+    assert read_model_folder(folder).mask == "bidirectional"
+    released, trained = EncoderSpec("folder", path=str(folder), threads=1), replace(run.spec(), threads=1)
+    texts = ["w1 w2 w3", "w9"]
+    np.testing.assert_allclose(encode_by(released)("", texts), encode_by(trained)("", texts), atol=1e-5)
+    causal = encode_by(replace(trained, mask="causal"))("", texts)
+    assert np.abs(causal - encode_by(trained)("", texts)).max() > 1e-3
 
 
 def test_the_commands_list_and_show(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from tests.encoder.tiny import build
 TEXTS = 300
 
 
-def tiny_run(folder: Path, base: Path, seed: int) -> TrainedRun:
+def tiny_run(folder: Path, base: Path, seed: int, mask: Literal["causal", "bidirectional"] | None = None) -> TrainedRun:
     """What jobs/train.py leaves behind; the adapter's weights are random and large."""
     from transformers import AutoModel
 
@@ -32,7 +33,7 @@ def tiny_run(folder: Path, base: Path, seed: int) -> TrainedRun:
             torch.nn.init.normal_(parameter, std=0.5)
     adapted.save_pretrained(folder / "adapter")
     settings = TrainingSettings(
-        phases=(PhaseSettings("relevance", "pairs.parquet", 2),), model=ModelSettings(base=str(base))
+        phases=(PhaseSettings("relevance", "pairs.parquet", 2),), model=ModelSettings(base=str(base), mask=mask)
     )
     identity = {"settings": settings.as_dict(), "data": ["d1"], "base": "b1", "ranks": 1, "engine": "plain"}
     (folder / "adapter" / "jude_training.json").write_text(json.dumps({"identity": identity, "base": str(base)}))

@@ -27,6 +27,7 @@ class Chosen:
     path: Path | None = None
     adapter: Path | None = None
     pooling: str | None = None
+    mask: str | None = None
 
 
 def with_model(model: str | None, conf: Path | None, overrides: list[str] | None) -> list[str]:
@@ -40,7 +41,7 @@ def with_model(model: str | None, conf: Path | None, overrides: list[str] | None
 
 
 def encoder_settings(model: str, settings: Settings) -> Chosen:
-    """Give kind, path, adapter and pooling of the encoder for a model by name.
+    """Give kind, path, adapter, pooling and mask of the encoder for a model by name.
 
     A name is a packaged model, a model's folder, an adapter's or a training run's folder, or `models:/NAME@ALIAS` and
     `models:/NAME/NUMBER` of the registry that the settings name.
@@ -71,10 +72,9 @@ def _with_adapter(adapter: Path) -> Chosen:
             f"jude model import BASE TARGET --adapter {adapter}"
         )
     said = json.loads(about.read_text())
-    pooling = said["identity"]["settings"]["model"]["pooling"]
-    if said["base"] in KINDS:
-        return Chosen(said["base"], None, adapter, pooling)
-    return Chosen("folder", Path(said["base"]), adapter, pooling)
+    kind, path = (said["base"], None) if said["base"] in KINDS else ("folder", Path(said["base"]))
+    trained = said["identity"]["settings"]["model"]
+    return Chosen(kind, path, adapter, trained["pooling"], trained["mask"])
 
 
 def _registered(model: str, settings: Settings) -> Path:

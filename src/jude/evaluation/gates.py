@@ -74,7 +74,8 @@ def require_same(served_ND: Vectors, theirs_ND: Vectors, compute: str) -> float:
     if not (error <= MOST_MERGE_ERROR if compute == "float32" else cosine >= LEAST_COSINE):
         raise TerminalTrainingError(
             f"The merge gate is shut: sentence-transformers makes other vectors of this folder (they differ by "
-            f"{error:.2e}, least cosine {cosine:.5f}). Pooling, length or tokeniser of the folder are not the model's."
+            f"{error:.2e}, least cosine {cosine:.5f}). Pooling, length or tokeniser of the folder are not the model's, "
+            "or it is a decoder that reads in both directions, which sentence-transformers does not know."
         )
     return error
 

@@ -69,7 +69,8 @@ def reference_encode(spec: EncoderSpec, folder: Path, adapter: Path | None) -> E
     from jude.encoder.pooling import finish, pool
     from jude.encoder.transformer import open_transformer
 
-    model = open_transformer(folder, adapter=adapter, merge=False)
+    causal = None if spec.mask is None else spec.mask == "causal"
+    model = open_transformer(folder, adapter=adapter, merge=False, causal=causal)
     tokeniser = open_tokeniser(spec)
     pooling = spec.pooling
     if pooling is None:

@@ -79,7 +79,7 @@ def champion_or_base(registry: Registry, run: TrainedRun, deployment: EncoderSpe
     if champion is not None:
         return champion.uri, served_as(deployment, registry.folder(champion))
     base = served_as(deployment, run.base_folder)
-    return (MINILM if run.base == MINILM else run.base), replace(base, pooling=run.pooling)
+    return (MINILM if run.base == MINILM else run.base), replace(base, pooling=run.pooling, mask=run.mask)
 
 
 def measure_both(

@@ -62,6 +62,7 @@ def _settings(run: TrainedRun) -> list[tuple[str, str]]:
         ("batch", f"{batch['pairs']} pairs over {run.identity['ranks']} ranks ({run.identity['engine']})"),
         ("adapter", f"LoRA rank {lora['rank']}, alpha {lora['alpha']}, {lora['roles']}"),
         ("pooling, length", f"{run.pooling}, {run.settings['model']['max_tokens']} tokens in training"),
+        ("mask", run.mask or "the family's own"),
         ("prompts", json.dumps(run.prompts) if run.prompts else "none"),
         ("seed", str(run.settings["run"]["seed"])),
         *numbers,

@@ -52,6 +52,12 @@ class TrainedRun:
         return str(self.settings["model"]["pooling"])
 
     @property
+    def mask(self) -> str | None:
+        """In which direction a decoder read in training; None: as its family does."""
+        found: str | None = self.settings["model"]["mask"]
+        return found
+
+    @property
     def prompts(self) -> dict[str, str]:
         """Give the words before each entity type's text; empty: none."""
         return dict(self.settings["model"]["prompts"])
@@ -60,7 +66,7 @@ class TrainedRun:
         """Describe base and adapter side by side, merged when they are loaded."""
         return EncoderSpec(
             "folder", path=str(self.base_folder), adapter=str(self.adapter), pooling=self.pooling,
-            prompts=self.prompts, max_tokens=max_tokens,
+            mask=self.mask, prompts=self.prompts, max_tokens=max_tokens,
         )  # fmt: skip
 
     def speed(self) -> dict[str, float]:
@@ -91,7 +97,9 @@ def merge_run(run: TrainedRun, name: str) -> Path:
 
     target = run.folder / RELEASE_FOLDER
     shutil.rmtree(target, ignore_errors=True)
-    import_model(run.base_folder, target / MODEL_FOLDER, pooling=run.pooling, name=name, adapter=run.adapter)
+    import_model(
+        run.base_folder, target / MODEL_FOLDER, pooling=run.pooling, mask=run.mask, name=name, adapter=run.adapter
+    )
     shutil.copytree(run.adapter, target / ADAPTER_FOLDER)
     words = {"prompts": run.prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     (target / MODEL_FOLDER / "config_sentence_transformers.json").write_text(json.dumps(words, indent=1) + "\n")
