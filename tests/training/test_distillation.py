@@ -9,21 +9,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 from jude.encoder.packaged import MINILM
 from jude.errors import TerminalSettingsError, TerminalTrainingError
-from jude.training.data import tokenise
+from jude.training.data import BatchMaker, tokenise
 from jude.training.data.joined import joined
 from jude.training.data.pairs import checked, read_pairs, read_table
 from jude.training.data.scores import SCORES, text_hashes, with_scores
 from jude.training.lists import candidate_lists
 from jude.training.mining import Mined
+from jude.training.objective import Objective
 from jude.training.reading import load_training
+from jude.training.settings import LossSettings
 from jude.training.teacher import Teacher, teacher_version
 from jude.training.trainer import Trainer
 from tests.training.sentences import sentences
-from tests.training.tiny import WordTokeniser, random_pairs
+from tests.training.tiny import WIDTH, WordTokeniser, random_pairs
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -49,6 +52,19 @@ def test_lists_hold_a_match_and_no_known_one_as_a_negative() -> None:
     negatives = lists[lists.label == 0]
     assert len(negatives) > 3 * len(queries)
     assert (negatives.query_group != negatives.document_group).all()
+
+
+@pytest.mark.parametrize("matched", [True, False])
+def test_a_list_without_a_match_has_no_margin(matched: bool) -> None:
+    pairs = random_pairs(6).drop_columns(["label", "query_text"])
+    labels, scores = pa.array([float(matched), 0, 0, 0, 0, 0], pa.float32()), pa.array(np.arange(6.0))
+    for name, column in {"label": labels, "query_text": pa.array(["1 2"] * 6), "teacher_score": scores}.items():
+        pairs = pairs.append_column(name, column)
+    data = tokenise(checked(pairs), WordTokeniser(), tokeniser_name="words")
+    batch = BatchMaker(data).batch(np.arange(6))
+    objective = Objective(LossSettings(nce=0, margin=1), data, WIDTH)
+    found = objective(torch.randn(len(batch.inputs), WIDTH), batch)["margin"].item()
+    assert (found > 0) == matched
 
 
 def stored(tmp_path: Path, versions: tuple[str, ...], count: int = 8) -> Path:

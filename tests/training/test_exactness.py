@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from jude.training.data import BatchMaker
 from jude.training.settings import LossSettings, ModelSettings
 from jude.training.towers import Towers
 from tests.training.tiny import EVERY_TERM, random_data, step_of, tiny_bert, tiny_towers, whole_batch
@@ -60,6 +61,14 @@ def test_one_chunk_is_the_plain_backward_pass() -> None:
     plain = torch.cat([p.grad.flatten() for p in trained if p.grad is not None])
     torch.testing.assert_close(gradients(EVERY_TERM, 100_000)[1], plain, **CLOSE)
     assert step is not None
+
+
+def test_a_batch_without_a_positive_leaves_a_learned_temperature_alone() -> None:
+    data = random_data()
+    step, objective = step_of(tiny_towers(), data, LossSettings(learn_temperature=True), 100_000)
+    started = objective.temperature.log_value.item()
+    update = step(BatchMaker(data).batch(np.flatnonzero(data.label < 0.5)), rate=0.1)
+    assert (update.loss, update.skipped, objective.temperature.log_value.item()) == (0.0, False, started)
 
 
 def test_dropout_drops_the_same_in_both_passes() -> None:

@@ -21,6 +21,7 @@ from jude.errors import TerminalSettingsError, TerminalTrainingError, TransientT
 from jude.training.inference import encode_ids
 from jude.training.launch import train_rank
 from jude.training.reading import load_training
+from jude.training.run_log import RunLog
 from jude.training.trainer import Trainer
 from tests.training.sentences import WORDS, sentences
 
@@ -91,6 +92,13 @@ def test_a_full_disk_keeps_the_older_checkpoint(conf: Path, tmp_path: Path, monk
             Trainer(settings, tmp_path / "run").run()
     assert [folder.name for folder in (tmp_path / "run" / "checkpoints").glob("step-*")] == ["step-00000002"]
     assert Trainer(settings, tmp_path / "run").run().updates == 6
+
+
+def test_a_line_of_the_log_that_a_full_disk_cut_short_is_dropped(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_text('{"update": 0}\n{"update": 1}\n{"upda')
+    RunLog(file, writes=True).forget_after(1)
+    assert file.read_text() == '{"update": 0}\n'
 
 
 def test_updates_that_are_never_finite_stop_the_run(conf: Path, tmp_path: Path) -> None:

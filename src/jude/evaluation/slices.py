@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from jude.evaluation.titles import POSITIVE, Retrieval
+from jude.evaluation.titles import Retrieval
+from jude.training.data.negatives import POSITIVE
 
 Bools = NDArray[np.bool_]
 

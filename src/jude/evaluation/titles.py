@@ -22,10 +22,10 @@ from jude.evaluation.ranking import (
     recall_at,
     reciprocal_ranks,
 )
+from jude.training.data.negatives import POSITIVE
 
 Metrics = dict[str, NDArray[np.float64]]
 
-POSITIVE: Final = 0.5  # a label from here on is a relevant pair
 _SIDES: Final = ("query", "document")
 _SCORES_AT_ONCE: Final = 8_000_000  # of a block of queries: 32 MB
 

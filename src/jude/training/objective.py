@@ -14,6 +14,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from jude.errors import TerminalTrainingError
 from jude.training.data.batches import Batch
+from jude.training.data.negatives import POSITIVE
 from jude.training.data.tokenised import TokenisedPairs
 from jude.training.heads import Temperature, head_of
 from jude.training.losses import bce, distillation_kl, info_nce, margin_mse, vp
@@ -90,7 +91,8 @@ class Objective(nn.Module):
 
     def _margin(self, vectors_UD: Tensor, batch: Batch) -> Tensor:
         student_LK, teacher_LK, present_LK = self._lists(vectors_UD, batch)
-        return margin_mse(student_LK, torch.sigmoid(teacher_LK), present_LK)
+        matched_L = batch.label[batch.lists[:, 0]] >= POSITIVE  # a list without a label has no margin
+        return margin_mse(student_LK, torch.sigmoid(teacher_LK), present_LK & _on(vectors_UD, matched_L)[:, None])
 
     def _lists(self, vectors_UD: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Lay the batch's pairs out by their lists: the student's cosines, the teacher's scores, which are there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,15 @@ class RunLog:
                 file.write(json.dumps(line) + "\n")
 
     def forget_after(self, done: int) -> None:
-        """Drop what was logged after the checkpoint: it will be done, and logged, again."""
+        """Drop what was logged after the checkpoint: it will be done, and logged, again. A torn line goes, too."""
         if self._writes and self._file.exists():
-            lines = [line for line in self._file.read_text().splitlines() if json.loads(line)["update"] < done]
+            lines = [line for line in self._file.read_text().splitlines() if _update(line) < done]
             self._file.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _update(line: str) -> float:
+    """Give the update of a line; of one that a full disk cut short, none that was ever reached."""
+    try:
+        return int(json.loads(line)["update"])
+    except json.JSONDecodeError:
+        return math.inf

@@ -92,7 +92,8 @@ class Step:
 
     def _push(self, cached: CachedBackward, total: Tensor) -> None:
         heads = self._objective.trained()
-        grad_UD, *grads = torch.autograd.grad(total, [cached.vectors_UD, *heads])
+        # A batch without a positive does not reach a learned temperature: its gradient is 0 then.
+        grad_UD, *grads = torch.autograd.grad(total, [cached.vectors_UD, *heads], materialize_grads=True)
         # The heads' gradients go through the engine, too: a surrogate whose gradient they are.
         extra = torch.stack([(p * g).sum() for p, g in zip(heads, grads, strict=True)]).sum() if heads else None
         cached.push(grad_UD, self._engine.backward, extra)
