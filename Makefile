@@ -38,8 +38,8 @@ demo-live: .venv/.ready-dev ## the same on PostgreSQL, Debezium, Kafka and Redis
 train-demo: .venv/.ready-train ## tune the packaged model on real titles with two processes, measure and show what changed
 	@$(BIN)/python -m scripts.train_demo
 
-train-distil: .venv/.ready-train ## a cross-encoder teaches a student through stored scores; how much of its lead is taken over
-	@$(BIN)/python -m scripts.distil
+train-distil: .venv/.ready-train ## a cross-encoder teaches a student through stored scores; how much of its lead is taken over; SEEDS=...
+	@$(BIN)/python -m scripts.distil --seeds $(or $(SEEDS),0)
 
 train-ablations: .venv/.ready-train ## one change of the training at a time, on unseen titles; SEEDS='0 1 2'
 	@$(BIN)/python -m scripts.ablations --seeds $(or $(SEEDS),0)

@@ -3,7 +3,8 @@
 Some titles of USAJOBS postings are labelled with their series. A cross-encoder is trained on short candidate lists of
 these. It scores longer ones, and those of the other titles, whose labels nobody is shown. The plain student is trained
 on the labels, the other one on labels and scores, each labelled title as often. What is measured: titles that no list
-holds; of each the best documents by the base model, ranked again by every model.
+holds; of each the best documents by the base model, ranked again by every model. A seed is of teacher and students
+alike, and of the order of the lists' pairs; the lists are the same.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ LABELLED: Final = 3000  # titles, of about 5,600
 SHORT, LONG = (4, 3), (12, 4)  # negatives of a list: mined by the base model, and drawn
 UNLABELLED: Final = 16  # candidates of a title without a label: the base model's best
 CANDIDATES: Final = 40  # of an unseen title
+MODELS: Final = ("plain", "distilled", "teacher")
 PLAIN: Final = (
-    "phases.0.pairs=.jude/distil/labelled.parquet", "batch.pairs=512", "phases.0.loss.kd=0", "phases.0.loss.margin=0"
+    f"phases.0.pairs={FOLDER}/labelled.parquet", "batch.pairs=512", "phases.0.loss.kd=0", "phases.0.scores=null"
 )  # fmt: skip
 
 Floats = NDArray[np.float32]
@@ -101,7 +103,7 @@ def student_scores(collection: Retrieval, candidates: Ints, folder: Path) -> Flo
     return np.take_along_axis(cosines(collection, spec), candidates, axis=1)
 
 
-def teacher_scores(collection: Retrieval, candidates: Ints) -> Floats:
+def teacher_scores(collection: Retrieval, candidates: Ints, folder: Path) -> Floats:
     pairs = {
         "query_text": np.repeat(collection.queries, CANDIDATES).tolist(),
         "document_text": [collection.documents[number] for number in candidates.ravel()],
@@ -109,43 +111,65 @@ def teacher_scores(collection: Retrieval, candidates: Ints) -> Floats:
     types = {"query_type": collection.query_type, "document_type": collection.document_type}
     table = {**pairs, **{name: [value] * candidates.size for name, value in types.items()}}
     labelled = {**table, "label": pa.array(np.zeros(candidates.size, np.float32))}
-    return Teacher(FOLDER / "teacher" / "adapter").score(laid_out(pa.table(labelled))).reshape(candidates.shape)
+    return Teacher(folder / "adapter").score(laid_out(pa.table(labelled))).reshape(candidates.shape)
 
 
-def report(collection: Retrieval, candidates: Ints, scores: dict[str, Floats]) -> None:
+def report(collection: Retrieval, candidates: Ints, by_seed: dict[int, dict[str, Floats]]) -> None:
     relevant = [np.flatnonzero(np.isin(row, right)) for row, right in zip(candidates, collection.relevant, strict=True)]
-    ranks = {name: ranks_of(found, relevant) for name, found in scores.items()}
-    print(f"\n{len(collection.queries)} unseen titles, {CANDIDATES} candidates each, ranked again")
+    print(f"\n{len(collection.queries)} unseen titles, {CANDIDATES} candidates each, ranked again; seeds {[*by_seed]}")
     measures = {"nDCG@10": lambda found: ndcg_at(found, 10), "MRR@10": lambda found: reciprocal_ranks(found, 10)}
     for measure, of in measures.items():
-        values = {name: of(found) for name, found in ranks.items()}
+        found_by = {
+            seed: {name: of(ranks_of(found, relevant)) for name, found in scores.items()}
+            for seed, scores in by_seed.items()
+        }
+        for seed, of_seed in found_by.items():
+            print(f"  {measure:8} gap bridged, seed {seed} {bridged(of_seed)}")
+        values = {name: np.mean([of_seed[name] for of_seed in found_by.values()], axis=0) for name in MODELS}
         for name, found in values.items():
             print(f"  {measure:8} {name:10} {bootstrap(found)}")
         print(f"  {measure:8} teacher - plain    {paired(values['teacher'], values['plain'])}")
         print(f"  {measure:8} distilled - plain  {paired(values['distilled'], values['plain'])}")
-        bridged = gap_bridged(values["plain"], values["distilled"], values["teacher"])
-        print(f"  {measure:8} gap bridged        {bridged or 'undefined: the teacher does not surely lead'}")
+        print(f"  {measure:8} gap bridged        {bridged(values)}")
+
+
+def bridged(values: dict[str, NDArray[np.float64]]) -> str:
+    found = gap_bridged(values["plain"], values["distilled"], values["teacher"])
+    return "undefined: the teacher does not surely lead" if found is None else f"{found:.2f}"
+
+
+def trained(seed: int) -> Path:
+    """Make what is not there yet: the teacher, its scores, both students."""
+    folder = FOLDER / str(seed)
+    lists, scores, of_seed = FOLDER / "scored.parquet", folder / "scores", f"run.seed={seed}"
+    train(Path("conf/training/teacher.yml"), folder / "teacher", [of_seed])
+    teacher = str(folder / "teacher" / "adapter")
+    run_job("score_pairs", "--pairs", str(lists), "--teacher", teacher, "--scores", str(scores), "--master", "local[2]")
+    train(STUDENT, folder / "plain", [of_seed, *PLAIN])
+    train(STUDENT, folder / "distilled", [of_seed, f"phases.0.scores={scores}"])
+    return folder
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--anew", action="store_true", help="forget what an earlier run has made")
-    if parser.parse_args().anew:
+    asked = parser.parse_args()
+    if asked.anew:
         shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
     if not (FOLDER / "scored.parquet").exists():
         make_lists()
-    lists, teacher, scores = (str(FOLDER / name) for name in ("scored.parquet", "teacher", "scores"))
-    train(Path("conf/training/teacher.yml"), Path(teacher))
-    run_job(
-        "score_pairs", "--pairs", lists, "--teacher", f"{teacher}/adapter", "--scores", scores, "--master", "local[2]"
-    )
-    train(STUDENT, FOLDER / "plain", PLAIN)
-    train(STUDENT, FOLDER / "distilled")
+    folders = {seed: trained(seed) for seed in asked.seeds}
     collection = unseen_titles()
     candidates = nominated(collection)
-    found = {name: student_scores(collection, candidates, FOLDER / name) for name in ("plain", "distilled")}
-    report(collection, candidates, {**found, "teacher": teacher_scores(collection, candidates)})
+    report(collection, candidates, {seed: scores_of(collection, candidates, at) for seed, at in folders.items()})
+
+
+def scores_of(collection: Retrieval, candidates: Ints, folder: Path) -> dict[str, Floats]:
+    *students, teacher = MODELS
+    found = {name: student_scores(collection, candidates, folder / name) for name in students}
+    return {**found, teacher: teacher_scores(collection, candidates, folder / teacher)}
 
 
 if __name__ == "__main__":
