@@ -66,7 +66,9 @@ def started(setting: Setting, model: Path) -> Iterator[Contender]:
     """Start one server; end it afterwards."""
     if setting.name == "ours":
         overrides = ("encoder.kind=folder", f"encoder.path={model}", f"encoder.compute={setting.dtype}")
-        with serving(*overrides, f"encoder.threads={setting.threads}") as server:
+        # What is computed at once stays in a core's cache: 9 % more than 1,000 tokens in bfloat16, 2 % in float32.
+        own = (f"encoder.threads={setting.threads}", "encoder.batch_tokens=512")
+        with serving(*overrides, *own) as server:
             yield Contender("ours", model, server.process, lambda: over_grpc(server.target))
         return
     peer = {"infinity": peers.infinity, "vllm": peers.vllm}[setting.name](setting.dtype, setting.threads)

@@ -97,8 +97,12 @@ class PackedDecoder:
 def _turned(x_THE: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
     """Rotary positions (Su 2021, RoFormer); the halves of a head are its pairs, as in Llama."""
     cos_T1E, sin_T1E = turns
-    left, right = x_THE.chunk(2, dim=-1)
-    return torch.addcmul(x_THE * cos_T1E, torch.cat((-right, left), dim=-1), sin_T1E)
+    turned_THE = x_THE * cos_T1E
+    (left, right), (turned_left, turned_right) = x_THE.chunk(2, dim=-1), turned_THE.chunk(2, dim=-1)
+    sin_left, sin_right = sin_T1E.chunk(2, dim=-1)
+    turned_left.addcmul_(right, sin_left, value=-1)
+    turned_right.addcmul_(left, sin_right)
+    return turned_THE
 
 
 def _turns(config: dict[str, Any], positions: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -101,8 +101,9 @@ class RootMeanSquareNorm:
 
     def __call__(self, x: Tensor) -> Tensor:
         wide = x.float()
-        scaled = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return (scaled * self.weight).to(x.dtype)
+        lengths = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)  # no squares in memory
+        scaled = wide * torch.rsqrt(lengths.square_().div_(x.shape[-1]).add_(self.eps))
+        return scaled.mul_(self.weight).to(x.dtype)
 
 
 def runs_of(lengths: Sequence[int]) -> list[Run]:
