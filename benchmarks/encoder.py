@@ -80,7 +80,7 @@ class Comparison:
             say("smollm2: its package is not installed (make test-smollm2)")
             return {}
         other = Comparison(self.place, self.wanted, folder)
-        other.texts["smollm2"] = self.texts["lognormal"][:: 1 if self.wanted.smoke else 12]
+        other.texts["smollm2"] = self.texts["lognormal"][::12]
         return prefixed("smollm2", {**ratios(other.race("smollm2", BOTH)), **other.fidelity()})
 
     def fidelity(self) -> dict[str, Any]:
