@@ -12,7 +12,8 @@ from jude.encoder import EncoderSpec, open_tokeniser
 from jude.entities import Entities, load_entities
 from jude.errors import TerminalError, TerminalSettingsError
 from jude.settings import Settings
-from jude.stream.opening import encoder_spec
+from jude.stream.opening import encoder_spec, open_tables
+from jude.tables.protocol import Tables
 from jude.tables.reading import model_of_alias
 
 ROWS_OF_A_STREAM = "embedding_current"
@@ -69,6 +70,15 @@ class Place:
 def open_place(settings: Settings) -> Place:
     """Read the entity files. Raises TerminalSettingsError."""
     return Place(settings, load_entities(settings.entities.folder))
+
+
+def tables_of(settings: Settings) -> Tables:
+    """Open the tables to write them; starts Spark where that is the writer."""
+    if settings.tables.writer == "native":
+        return open_tables(settings.tables, None)
+    from jude.stream.run import start_spark
+
+    return open_tables(settings.tables, start_spark(settings))
 
 
 def nothing_here(root: str) -> str:

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import typer
 
-from jude.cli.place import Place, nothing_here
+from jude.cli.place import Place, nothing_here, tables_of
 from jude.cli.show import count_of, open_console, plain, print_json, when
 from jude.errors import TerminalError
-from jude.stream.opening import now, open_pipeline, open_tables
+from jude.stream.opening import now, open_pipeline
 from jude.stream.replay import Replayed, dismiss_quarantine, replay_quarantine
 from jude.tables.reading import Row, open_quarantine
 
@@ -93,8 +93,7 @@ def replay(place: Place, ids: Sequence[str], *, everything: bool) -> Replayed:
     rows = _chosen(place, None if everything else ids)
     if not rows.num_rows:
         return Replayed(0, 0)
-    native = place.settings.tables.writer == "native" and place.settings.encoder.where == "driver"
-    pipeline = open_pipeline(place.settings, None if native else _spark(place))
+    pipeline = open_pipeline(place.settings, _spark_for(place))
     try:
         return replay_quarantine(rows, pipeline, uuid.uuid4().hex)
     finally:
@@ -119,7 +118,7 @@ def dismiss(place: Place, ids: Sequence[str], reason: str | None, *, sure: bool)
     what = count_of(rows.num_rows, "record")
     if not sure:
         typer.confirm(f"Close {what} without applying? Their bytes stay in the table.", abort=True)
-    tables = open_tables(place.settings.tables, None if place.settings.tables.writer == "native" else _spark(place))
+    tables = tables_of(place.settings)
     tables.ensure()
     dismiss_quarantine(rows, tables, uuid.uuid4().hex, now(), reason)
     open_console().print(f"{what} dismissed.")
@@ -140,7 +139,10 @@ def _chosen(place: Place, ids: Sequence[str] | None) -> pa.Table:
     return chosen
 
 
-def _spark(place: Place) -> SparkSession:
+def _spark_for(place: Place) -> SparkSession | None:
+    """Start Spark where the settings need it: the native writer does not."""
+    if place.settings.tables.writer == "native" and place.settings.encoder.where == "driver":
+        return None
     from jude.stream.run import start_spark
 
     return start_spark(place.settings)

@@ -14,7 +14,6 @@ from jude.cli.options import AsJson, Conf, Overrides, settings_of
 if TYPE_CHECKING:
     from jude.release.registry import Registered, Registry
     from jude.settings import Settings
-    from jude.tables.protocol import Tables
 
 Wanted = Annotated[str, typer.Argument(metavar="VERSION", help="A number, or an alias.")]
 
@@ -103,13 +102,14 @@ def promote_command(
     overrides: Overrides = None,
 ) -> None:
     """Make a version the champion if it is not worse than the one before; a refusal says why."""
+    from jude.cli.place import tables_of
     from jude.release.promoting import promote
     from jude.stream.opening import now
 
     settings = settings_of(conf, overrides)
     done = promote(
         wanted, registry_of(settings), spec_of(None, conf, overrides), open_named_sets(on, data, documents),
-        _tables_of(settings), now(), forgetting=forgetting, despite=despite, say=say,
+        tables_of(settings), now(), forgetting=forgetting, despite=despite, say=say,
     )  # fmt: skip
     show_report(done.report)
     before = f"; before it was {done.former.uri}" if done.former and done.former.number != done.version.number else ""
@@ -124,17 +124,6 @@ def registry_of(settings: Settings) -> Registry:
     from jude.release.registry import Registry
 
     return Registry(settings.models.store, settings.models.name)
-
-
-def _tables_of(settings: Settings) -> Tables:
-    """Open the tables; those of a catalog need Spark."""
-    from jude.stream.opening import open_tables
-
-    if settings.tables.writer == "native":
-        return open_tables(settings.tables, None)
-    from jude.stream.run import start_spark
-
-    return open_tables(settings.tables, start_spark(settings))
 
 
 def _facts(version: Registered) -> dict[str, object]:
