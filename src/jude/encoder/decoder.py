@@ -16,13 +16,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from jude.encoder.kernels import Dense, RootMeanSquareNorm, attend, attend_once
+from jude.encoder.kernels import Dense, attend, attend_once, to_mean_square_one
 from jude.encoder.pooling import places
 from jude.encoder.weights import Weights
 
 FAMILIES: Final = frozenset({"gemma", "llama", "mistral", "qwen2", "qwen3"})
 _ACTIVATIONS: Final = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 _FEWEST_POSITIONS: Final = 512
+_NORMS: Final = ("input_layernorm", "post_attention_layernorm")
 
 
 def reads(config: dict[str, Any], max_tokens: int) -> bool:
@@ -32,34 +33,54 @@ def reads(config: dict[str, Any], max_tokens: int) -> bool:
     return config["model_type"] in FAMILIES and usual and (not window or window >= max_tokens)
 
 
+Turns = tuple[Tensor, Tensor]
+"""Cosines and sines of the tokens' places: [T, 1, E] each, the sines of the left half negative."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Heads:
+    """What becomes of queries, or of keys, before they meet: a norm of every head (Qwen3), and rotary positions."""
+
+    count: int
+    norm: Tensor | None  # [E]
+    eps: float
+
+    def __call__(self, x_TF: Tensor, turns: Turns) -> Tensor:
+        x_THE = x_TF.view(len(x_TF), self.count, -1)
+        if self.norm is not None:
+            x_THE = to_mean_square_one(x_THE, self.eps)
+            turns = (turns[0] * self.norm, turns[1] * _swapped(self.norm))  # smaller than the heads of all tokens
+        return torch.addcmul(x_THE * turns[0], _swapped(x_THE), turns[1])
+
+
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    heads: int  # of queries
-    key_heads: int
-    before: RootMeanSquareNorm
-    query_key_value: Dense  # one product instead of three
-    head_norm: RootMeanSquareNorm | None  # of queries and keys (Qwen3)
+    """The weights of both norms are in those of the products behind them."""
+
+    eps: float
+    query: Dense  # apart from keys and values: in the last layer only pooled tokens ask
+    queries: _Heads
+    key_value: Dense
+    keys: _Heads
     attended: Dense
-    between: RootMeanSquareNorm
     gate: Dense
     up: Dense
     down: Dense
 
     def __call__(
-        self, x_TD: Tensor, turns: tuple[Tensor, Tensor], lengths: Sequence[int], only_B: Tensor | None, *, causal: bool
+        self, x_TD: Tensor, turns: Turns, lengths: Sequence[int], only_B: Tensor | None, *, causal: bool
     ) -> Tensor:
-        rows = self.heads + self.key_heads
-        qkv_THE = self.query_key_value(self.before(x_TD)).view(len(x_TD), rows + self.key_heads, -1)
-        qk_THE, v_THE = qkv_THE[:, :rows], qkv_THE[:, rows:]
-        if self.head_norm is not None:
-            qk_THE = self.head_norm(qk_THE)
-        q_THE, k_THE = _turned(qk_THE, turns).tensor_split((self.heads,), dim=1)
+        read_TD = to_mean_square_one(x_TD, self.eps)
+        k_TF, v_TF = self.key_value(read_TD).chunk(2, dim=1)
+        k_THE, v_THE = self.keys(k_TF, turns), v_TF.view(len(v_TF), self.keys.count, -1)
         if only_B is None:
+            q_THE = self.queries(self.query(read_TD), turns)
             mixed_TD = attend(q_THE, k_THE, v_THE, lengths, causal=causal)
         else:
-            x_TD, mixed_TD = x_TD[only_B], attend_once(q_THE[only_B], k_THE, v_THE, lengths)
+            q_BHE = self.queries(self.query(read_TD[only_B]), (turns[0][only_B], turns[1][only_B]))
+            x_TD, mixed_TD = x_TD[only_B], attend_once(q_BHE, k_THE, v_THE, lengths)
         x_TD = self.attended.plus(mixed_TD, x_TD)
-        fed_TD = self.between(x_TD)
+        fed_TD = to_mean_square_one(x_TD, self.eps)
         return self.down.plus(self.up.times(fed_TD, self.gate(fed_TD)), x_TD)
 
 
@@ -74,7 +95,7 @@ class PackedDecoder:
         self._words_VD = weights.get("embed_tokens.weight")
         self._scale = math.sqrt(config["hidden_size"]) if config["model_type"] == "gemma" else None
         self._layers = [_layer(config, weights, f"layers.{n}.") for n in range(config["num_hidden_layers"])]
-        self._norm = _norm(config, weights, "norm")
+        self._norm_D, self._eps = _norm(config, weights, "norm"), float(config["rms_norm_eps"])
         self._turns = _turns(config, max(max_tokens, _FEWEST_POSITIONS), self._words_VD)
         self.vocabulary = len(self._words_VD)
         self.most_tokens = len(self._turns[0])
@@ -91,28 +112,23 @@ class PackedDecoder:
             x_TD = x_TD * torch.tensor(self._scale, dtype=x_TD.dtype, device=x_TD.device)
         for layer in self._layers[:-1]:
             x_TD = layer(x_TD, turns, lengths, None, causal=self._causal)
-        return self._norm(self._layers[-1](x_TD, turns, lengths, only_B, causal=self._causal))
+        x_TD = self._layers[-1](x_TD, turns, lengths, only_B, causal=self._causal)
+        return to_mean_square_one(x_TD, self._eps) * self._norm_D.to(x_TD.dtype)
 
 
-def _turned(x_THE: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary positions (Su 2021, RoFormer); the halves of a head are its pairs, as in Llama."""
-    cos_T1E, sin_T1E = turns
-    turned_THE = x_THE * cos_T1E
-    (left, right), (turned_left, turned_right) = x_THE.chunk(2, dim=-1), turned_THE.chunk(2, dim=-1)
-    sin_left, sin_right = sin_T1E.chunk(2, dim=-1)
-    turned_left.addcmul_(right, sin_left, value=-1)
-    turned_right.addcmul_(left, sin_right)
-    return turned_THE
+def _swapped(x: Tensor) -> Tensor:
+    """The other half of each head: left and right halves are the pairs that turn, as in Llama."""
+    return torch.cat(x.chunk(2, dim=-1)[::-1], dim=-1)
 
 
 def _turns(config: dict[str, Any], positions: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of every position: [L, E] each, computed in float32."""
+    """Rotary positions (Su 2021, RoFormer): `Turns` of every position, [L, E] each, computed in float32."""
     rope = _rope(config)
     head_width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     pairs = torch.arange(0, head_width, 2, dtype=torch.float32) / head_width
     frequencies = _stretched(1.0 / float(rope.get("rope_theta", 10_000.0)) ** pairs, rope)
-    angles_LE = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies).repeat(1, 2)
-    return angles_LE.cos().to(like), angles_LE.sin().to(like)
+    angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)
+    return angles.cos().repeat(1, 2).to(like), torch.cat([-angles.sin(), angles.sin()], dim=1).to(like)
 
 
 def _stretched(frequencies: Tensor, rope: dict[str, Any]) -> Tensor:
@@ -139,32 +155,30 @@ def _rope(config: dict[str, Any]) -> dict[str, Any]:
 def _layer(config: dict[str, Any], weights: Weights, prefix: str) -> _Layer:
     heads = int(config["num_attention_heads"])
     key_heads = int(config.get("num_key_value_heads") or heads)
-    attention = [f"{prefix}self_attn.{part}_proj" for part in "qkv"]
+    eps = float(config["rms_norm_eps"])
+    before_D, between_D = (_norm(config, weights, prefix + name) for name in _NORMS)
     # The early Gemma folders say gelu and mean its tanh form.
     activation = "gelu_tanh" if config["model_type"] == "gemma" else _ACTIVATIONS[config["hidden_act"]]
+
+    def product(*names: str, inputs_D: Tensor | None = None, activation: str = "none") -> Dense:
+        return Dense(*weights.together(*(prefix + name for name in names), inputs_D=inputs_D), activation)
+
+    def norm_of_heads(name: str) -> Tensor | None:
+        return weights.get(prefix + name) if prefix + name in weights else None
+
     return _Layer(
-        heads=heads,
-        key_heads=key_heads,
-        before=_norm(config, weights, f"{prefix}input_layernorm"),
-        query_key_value=Dense(*weights.together(*attention)),
-        head_norm=_head_norm(config, weights, prefix, heads, key_heads),
-        attended=Dense(*weights.together(f"{prefix}self_attn.o_proj")),
-        between=_norm(config, weights, f"{prefix}post_attention_layernorm"),
-        gate=Dense(*weights.together(f"{prefix}mlp.gate_proj"), activation),
-        up=Dense(*weights.together(f"{prefix}mlp.up_proj")),
-        down=Dense(*weights.together(f"{prefix}mlp.down_proj")),
+        eps=eps,
+        query=product("self_attn.q_proj", inputs_D=before_D),
+        queries=_Heads(heads, norm_of_heads("self_attn.q_norm.weight"), eps),
+        key_value=product("self_attn.k_proj", "self_attn.v_proj", inputs_D=before_D),
+        keys=_Heads(key_heads, norm_of_heads("self_attn.k_norm.weight"), eps),
+        attended=product("self_attn.o_proj"),
+        gate=product("mlp.gate_proj", inputs_D=between_D, activation=activation),
+        up=product("mlp.up_proj", inputs_D=between_D),
+        down=product("mlp.down_proj"),
     )
 
 
-def _head_norm(
-    config: dict[str, Any], weights: Weights, prefix: str, heads: int, key_heads: int
-) -> RootMeanSquareNorm | None:
-    if f"{prefix}self_attn.q_norm.weight" not in weights:
-        return None
-    q_E, k_E = weights.get(f"{prefix}self_attn.q_norm.weight"), weights.get(f"{prefix}self_attn.k_norm.weight")
-    return RootMeanSquareNorm(torch.cat([q_E.expand(heads, -1), k_E.expand(key_heads, -1)]), config["rms_norm_eps"])
-
-
-def _norm(config: dict[str, Any], weights: Weights, name: str) -> RootMeanSquareNorm:
+def _norm(config: dict[str, Any], weights: Weights, name: str) -> Tensor:
     weight_D = weights.get(f"{name}.weight").float()
-    return RootMeanSquareNorm(weight_D + 1 if config["model_type"] == "gemma" else weight_D, config["rms_norm_eps"])
+    return weight_D + 1 if config["model_type"] == "gemma" else weight_D

@@ -92,18 +92,10 @@ class LayerNorm:
         return layer_norm(x_TD, self.weight.shape, self.weight, self.bias, self.eps)
 
 
-@dataclass(frozen=True, slots=True)
-class RootMeanSquareNorm:
-    """Scale to mean square 1, in float32 as transformers does it, then by the weights (Zhang, Sennrich 2019)."""
-
-    weight: Tensor  # [D], or [H, E] for norms of every head
-    eps: float
-
-    def __call__(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        lengths = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)  # no squares in memory
-        scaled = wide * torch.rsqrt(lengths.square_().div_(x.shape[-1]).add_(self.eps))
-        return scaled.mul_(self.weight).to(x.dtype)
+def to_mean_square_one(x: Tensor, eps: float) -> Tensor:
+    """RMS norm (Zhang, Sennrich 2019) without its weights, over the last dimension; the sum of squares is float32."""
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    return x * torch.rsqrt(length.square() / x.shape[-1] + eps).to(x.dtype)
 
 
 def runs_of(lengths: Sequence[int]) -> list[Run]:

@@ -43,18 +43,28 @@ class Weights:
 
     def get(self, name: str) -> Tensor:
         """Raises TerminalEnvironmentError: these are not the weights of the folder's config."""
+        return self._cast(self._original(name))
+
+    def together(self, *names: str, inputs_D: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Stack the weights, and the biases where there are any, of layers that read the same: one product.
+
+        inputs_D: factors of what they read, which the weights take over (a norm's own weights).
+        """
+        originals = [self._original(f"{name}.weight") for name in names]
+        if inputs_D is not None:
+            originals = [weight_FD.float() * inputs_D for weight_FD in originals]
+        biases = [self.get(f"{name}.bias") for name in names if f"{name}.bias" in self]
+        return torch.cat([self._cast(weight_FD) for weight_FD in originals]), torch.cat(biases) if biases else None
+
+    def _original(self, name: str) -> Tensor:
         if name not in self._tensors:
             raise TerminalEnvironmentError(
                 f"{self._folder} has no weights {name}: weights and config.json do not belong together."
             )
-        tensor = self._tensors[name].to(self._device)
-        return tensor.to(self._rounded or self._dtype).to(self._dtype)
+        return self._tensors[name].to(self._device)
 
-    def together(self, *names: str) -> tuple[Tensor, Tensor | None]:
-        """Stack the weights, and the biases where there are any, of layers that read the same: one product."""
-        weights = torch.cat([self.get(f"{name}.weight") for name in names])
-        biases = [self.get(f"{name}.bias") for name in names if f"{name}.bias" in self]
-        return weights, torch.cat(biases) if biases else None
+    def _cast(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._rounded or self._dtype).to(self._dtype)
 
     def _merge(self, adapter: Path) -> None:
         """`W + scale * B A` in float32 (Hu 2021, LoRA). The sum is kept in float32 until it is cast by `get`."""
