@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -23,9 +24,11 @@ CPU = torch.device("cpu")
 IDS = [np.asarray(ids, np.int32) for ids in inputs()]
 
 
-def towers_of(folder: Path, **model: str) -> Towers:
+def towers_of(folder: Path, roles: Literal["qkv", "all"] = "qkv", **model: str) -> Towers:
     settings = ModelSettings(base=str(folder), max_tokens=64, device="cpu", **model)  # type: ignore[arg-type]
-    return Towers(open_model(find_base(str(folder)), settings, CPU), settings, LoraSettings(rank=2, alpha=4))
+    torch.manual_seed(0)
+    lora = LoraSettings(rank=2, alpha=4, roles=roles)
+    return Towers(open_model(find_base(str(folder)), settings, CPU), settings, lora)
 
 
 def alone(folder: Path, *, causal: bool | None = None) -> torch.Tensor:
@@ -58,6 +61,29 @@ def test_a_decoder_reads_in_both_directions_where_asked(tmp_path: Path) -> None:
     both, causal = towers_of(folder, mask="bidirectional")(IDS), towers_of(folder)(IDS)
     torch.testing.assert_close(both, alone(folder, causal=False), rtol=1e-4, atol=2e-5)
     assert (both - causal).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("family", "checkpointing"), [("llama", "none"), ("llama", "selective"), ("qwen3", "full"), ("gemma", "none")]
+)
+def test_a_packed_decoder_has_the_gradients_of_the_padded_one(family: str, checkpointing: str, tmp_path: Path) -> None:
+    folder = build(family, tmp_path, pooling="mean")
+    packed = gradients(towers_of(folder, roles="all", checkpointing=checkpointing), packed=True)
+    padded = gradients(towers_of(folder, roles="all"), packed=False)
+    assert padded.norm() > 0
+    torch.testing.assert_close(packed, padded, rtol=1e-3, atol=1e-5 * float(padded.abs().max()))
+
+
+def gradients(towers: Towers, *, packed: bool) -> torch.Tensor:
+    assert towers._packed is not None
+    if not packed:
+        towers._packed = None
+    torch.manual_seed(1)
+    for name, parameter in towers.named_parameters():
+        if "lora_B" in name:  # they start at zero, which would hide half of every gradient
+            torch.nn.init.normal_(parameter, std=0.2)
+    towers(IDS).pow(3).sum().backward()
+    return torch.cat([p.grad.flatten() for p in towers.parameters() if p.grad is not None])
 
 
 def test_a_model_without_a_padding_token_trains(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The forward pass of Llama and its kin over texts laid end to end: Llama, Mistral, Qwen2, Qwen3, Gemma.
 
 One architecture with small differences: RMS norms, rotary positions, shared key heads, a gated feed-forward.
-The last layer is computed for the pooled tokens alone where pooling needs no others.
+The last layer is computed for the pooled tokens alone where pooling needs no others. Training runs the same pass over
+products that have gradients (`jude.training.packed_decoder`).
 """
 
 # T tokens of all texts, B texts, D width, H heads, E width of a head, V vocabulary, L positions
@@ -9,21 +10,20 @@ The last layer is computed for the pooled tokens alone where pooling needs no ot
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from jude.encoder.kernels import Dense, attend, attend_once, to_mean_square_one
+from jude.encoder.kernels import Dense, Product, RootMeanSquareNorm, attend, attend_once
 from jude.encoder.pooling import places
 from jude.encoder.weights import Weights
 
 FAMILIES: Final = frozenset({"gemma", "llama", "mistral", "qwen2", "qwen3"})
 _ACTIVATIONS: Final = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 _FEWEST_POSITIONS: Final = 512
-_NORMS: Final = ("input_layernorm", "post_attention_layernorm")
 
 
 def reads(config: dict[str, Any], max_tokens: int) -> bool:
@@ -38,67 +38,67 @@ Turns = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class _Heads:
+class Heads:
     """What becomes of queries, or of keys, before they meet: a norm of every head (Qwen3), and rotary positions."""
 
     count: int
-    norm: Tensor | None  # [E]
-    eps: float
+    norm: RootMeanSquareNorm
+    weight: Tensor | None  # of that norm, [E]; None: there is none
 
     def __call__(self, x_TF: Tensor, turns: Turns) -> Tensor:
         x_THE = x_TF.view(len(x_TF), self.count, -1)
-        if self.norm is not None:
-            x_THE = to_mean_square_one(x_THE, self.eps)
-            turns = (turns[0] * self.norm, turns[1] * _swapped(self.norm))  # smaller than the heads of all tokens
+        if self.weight is not None:
+            x_THE = self.norm(x_THE)
+            turns = (turns[0] * self.weight, turns[1] * _swapped(self.weight))  # smaller than the heads of all tokens
         return torch.addcmul(x_THE * turns[0], _swapped(x_THE), turns[1])
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
-    """The weights of both norms are in those of the products behind them."""
+class Layer:
+    """Attention and feed-forward of one layer."""
 
-    eps: float
-    query: Dense  # apart from keys and values: in the last layer only pooled tokens ask
-    queries: _Heads
-    key_value: Dense
-    keys: _Heads
-    attended: Dense
-    gate: Dense
-    up: Dense
-    down: Dense
+    causal: bool
+    before: RootMeanSquareNorm
+    query: Product  # apart from keys and values: in the last layer only pooled tokens ask
+    queries: Heads
+    key_value: Product
+    keys: Heads
+    attended: Product
+    between: RootMeanSquareNorm
+    gate: Product
+    up: Product
+    down: Product
 
-    def __call__(
-        self, x_TD: Tensor, turns: Turns, lengths: Sequence[int], only_B: Tensor | None, *, causal: bool
-    ) -> Tensor:
-        read_TD = to_mean_square_one(x_TD, self.eps)
+    def __call__(self, x_TD: Tensor, turns: Turns, lengths: Sequence[int], only_B: Tensor | None = None) -> Tensor:
+        read_TD = self.before(x_TD)
         k_TF, v_TF = self.key_value(read_TD).chunk(2, dim=1)
         k_THE, v_THE = self.keys(k_TF, turns), v_TF.view(len(v_TF), self.keys.count, -1)
         if only_B is None:
             q_THE = self.queries(self.query(read_TD), turns)
-            mixed_TD = attend(q_THE, k_THE, v_THE, lengths, causal=causal)
+            mixed_TD = attend(q_THE, k_THE, v_THE, lengths, causal=self.causal)
         else:
             q_BHE = self.queries(self.query(read_TD[only_B]), (turns[0][only_B], turns[1][only_B]))
             x_TD, mixed_TD = x_TD[only_B], attend_once(q_BHE, k_THE, v_THE, lengths)
         x_TD = self.attended.plus(mixed_TD, x_TD)
-        fed_TD = to_mean_square_one(x_TD, self.eps)
+        fed_TD = self.between(x_TD)
         return self.down.plus(self.up.times(fed_TD, self.gate(fed_TD)), x_TD)
 
 
+@dataclass(frozen=True, slots=True)
 class PackedDecoder:
-    """The inner model of a decoder folder, without its language-model head; for inference."""
+    """The inner model of a decoder, without its language-model head."""
 
-    pads: Final = False
+    embed: Callable[[Tensor], Tensor]  # ids [T] -> [T, D]
+    layers: Sequence[Callable[[Tensor, Turns, Sequence[int], Tensor | None], Tensor]]
+    norm: RootMeanSquareNorm
+    turns: Turns  # of every position: [L, E]
+    vocabulary: int
+    pads: bool = False
 
-    def __init__(self, config: dict[str, Any], weights: Weights, max_tokens: int, *, causal: bool) -> None:
-        """Raises TerminalEnvironmentError when the weights are not those of the config."""
-        self._causal = causal
-        self._words_VD = weights.get("embed_tokens.weight")
-        self._scale = math.sqrt(config["hidden_size"]) if config["model_type"] == "gemma" else None
-        self._layers = [_layer(config, weights, f"layers.{n}.") for n in range(config["num_hidden_layers"])]
-        self._norm_D, self._eps = _norm(config, weights, "norm"), float(config["rms_norm_eps"])
-        self._turns = _turns(config, max(max_tokens, _FEWEST_POSITIONS), self._words_VD)
-        self.vocabulary = len(self._words_VD)
-        self.most_tokens = len(self._turns[0])
+    @property
+    def most_tokens(self) -> int:
+        """How many positions there are."""
+        return len(self.turns[0])
 
     def __call__(self, ids_T: Tensor, lengths: Sequence[int], only_B: Tensor | None = None) -> Tensor:
         """Give the last hidden states [T, D], or [B, D] of the tokens `only_B`, one of each text.
@@ -106,14 +106,34 @@ class PackedDecoder:
         Such a token must be one that reads all of its text. Texts of equal length are fastest as neighbours.
         """
         places_T = places(torch.tensor(lengths, device=ids_T.device))
-        turns = (self._turns[0][places_T, None], self._turns[1][places_T, None])
-        x_TD = self._words_VD[ids_T]
-        if self._scale is not None:
-            x_TD = x_TD * torch.tensor(self._scale, dtype=x_TD.dtype, device=x_TD.device)
-        for layer in self._layers[:-1]:
-            x_TD = layer(x_TD, turns, lengths, None, causal=self._causal)
-        x_TD = self._layers[-1](x_TD, turns, lengths, only_B, causal=self._causal)
-        return to_mean_square_one(x_TD, self._eps) * self._norm_D.to(x_TD.dtype)
+        turns = (self.turns[0][places_T, None], self.turns[1][places_T, None])
+        x_TD = self.embed(ids_T)
+        for layer in self.layers[:-1]:
+            x_TD = layer(x_TD, turns, lengths, None)
+        return self.norm(self.layers[-1](x_TD, turns, lengths, only_B))
+
+
+def open_decoder(config: dict[str, Any], weights: Weights, max_tokens: int, *, causal: bool) -> PackedDecoder:
+    """Lay a folder's weights out for inference.
+
+    Raises TerminalEnvironmentError when the weights are not those of the config.
+    """
+    words_VD = weights.get("embed_tokens.weight")
+    return PackedDecoder(
+        embed=embedding_of(config, words_VD),
+        layers=[_layer(config, weights, f"layers.{n}.", causal=causal) for n in range(config["num_hidden_layers"])],
+        norm=norm_of(config, weights.get("norm.weight")),
+        turns=turns_of(config, max_tokens, words_VD),
+        vocabulary=len(words_VD),
+    )
+
+
+def embedding_of(config: dict[str, Any], words_VD: Tensor) -> Callable[[Tensor], Tensor]:
+    """Give what looks words up; Gemma scales them."""
+    if config["model_type"] != "gemma":
+        return lambda ids_T: words_VD[ids_T]
+    scale = torch.tensor(math.sqrt(config["hidden_size"]), dtype=words_VD.dtype, device=words_VD.device)
+    return lambda ids_T: words_VD[ids_T] * scale
 
 
 def _swapped(x: Tensor) -> Tensor:
@@ -121,9 +141,9 @@ def _swapped(x: Tensor) -> Tensor:
     return torch.cat(x.chunk(2, dim=-1)[::-1], dim=-1)
 
 
-def _turns(config: dict[str, Any], positions: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def turns_of(config: dict[str, Any], max_tokens: int, like: Tensor) -> Turns:
     """Rotary positions (Su 2021, RoFormer): `Turns` of every position, [L, E] each, computed in float32."""
-    rope = _rope(config)
+    rope, positions = _rope(config), max(max_tokens, _FEWEST_POSITIONS)
     head_width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     pairs = torch.arange(0, head_width, 2, dtype=torch.float32) / head_width
     frequencies = _stretched(1.0 / float(rope.get("rope_theta", 10_000.0)) ** pairs, rope)
@@ -152,33 +172,44 @@ def _rope(config: dict[str, Any]) -> dict[str, Any]:
     return {**rope, "rope_type": rope.get("rope_type") or rope.get("type") or "default"}
 
 
-def _layer(config: dict[str, Any], weights: Weights, prefix: str) -> _Layer:
-    heads = int(config["num_attention_heads"])
-    key_heads = int(config.get("num_key_value_heads") or heads)
-    eps = float(config["rms_norm_eps"])
-    before_D, between_D = (_norm(config, weights, prefix + name) for name in _NORMS)
-    # The early Gemma folders say gelu and mean its tanh form.
-    activation = "gelu_tanh" if config["model_type"] == "gemma" else _ACTIVATIONS[config["hidden_act"]]
+def activation_of(config: dict[str, Any]) -> str:
+    """Name the gate's activation; the early Gemma folders say gelu and mean its tanh form."""
+    return "gelu_tanh" if config["model_type"] == "gemma" else _ACTIVATIONS[config["hidden_act"]]
 
-    def product(*names: str, inputs_D: Tensor | None = None, activation: str = "none") -> Dense:
+
+def norm_of(config: dict[str, Any], weight_D: Tensor | None = None) -> RootMeanSquareNorm:
+    """Give a norm, with its weights unless the products behind it have taken them over."""
+    return RootMeanSquareNorm(float(config["rms_norm_eps"]), None if weight_D is None else _gained(config, weight_D))
+
+
+def heads_of(config: dict[str, Any], q_E: Tensor | None, k_E: Tensor | None) -> tuple[Heads, Heads]:
+    """Give the heads of queries, and those of keys; with the weights of their norms where they have any."""
+    norm, heads = norm_of(config), int(config["num_attention_heads"])
+    return Heads(heads, norm, q_E), Heads(int(config.get("num_key_value_heads") or heads), norm, k_E)
+
+
+def _layer(config: dict[str, Any], weights: Weights, prefix: str, *, causal: bool) -> Layer:
+    def product(*names: str, behind: str | None = None, activation: str = "none") -> Dense:
+        inputs_D = None if behind is None else _gained(config, weights.get(f"{prefix}{behind}.weight"))
         return Dense(*weights.together(*(prefix + name for name in names), inputs_D=inputs_D), activation)
 
-    def norm_of_heads(name: str) -> Tensor | None:
-        return weights.get(prefix + name) if prefix + name in weights else None
-
-    return _Layer(
-        eps=eps,
-        query=product("self_attn.q_proj", inputs_D=before_D),
-        queries=_Heads(heads, norm_of_heads("self_attn.q_norm.weight"), eps),
-        key_value=product("self_attn.k_proj", "self_attn.v_proj", inputs_D=before_D),
-        keys=_Heads(key_heads, norm_of_heads("self_attn.k_norm.weight"), eps),
+    norms = [f"{prefix}self_attn.{part}_norm.weight" for part in "qk"]
+    queries, keys = heads_of(config, *(weights.get(name) if name in weights else None for name in norms))
+    return Layer(
+        causal=causal,
+        before=norm_of(config),
+        query=product("self_attn.q_proj", behind="input_layernorm"),
+        queries=queries,
+        key_value=product("self_attn.k_proj", "self_attn.v_proj", behind="input_layernorm"),
+        keys=keys,
         attended=product("self_attn.o_proj"),
-        gate=product("mlp.gate_proj", inputs_D=between_D, activation=activation),
-        up=product("mlp.up_proj", inputs_D=between_D),
+        between=norm_of(config),
+        gate=product("mlp.gate_proj", behind="post_attention_layernorm", activation=activation_of(config)),
+        up=product("mlp.up_proj", behind="post_attention_layernorm"),
         down=product("mlp.down_proj"),
     )
 
 
-def _norm(config: dict[str, Any], weights: Weights, name: str) -> Tensor:
-    weight_D = weights.get(f"{name}.weight").float()
-    return weight_D + 1 if config["model_type"] == "gemma" else weight_D
+def _gained(config: dict[str, Any], weight_D: Tensor) -> Tensor:
+    """The factors of a norm: Gemma's are kept less 1."""
+    return weight_D.float() + 1 if config["model_type"] == "gemma" else weight_D.float()

@@ -48,7 +48,7 @@ def open_forward(made_of: MadeOf, device: str) -> Forward:
         return bert.open_bert(model.config, _weights(made_of, dtype, device))
     if model.family in decoder.FAMILIES and decoder.reads(model.config, made_of.max_tokens):
         causal = made_of.mask == "causal"
-        return decoder.PackedDecoder(model.config, _weights(made_of, dtype, device), made_of.max_tokens, causal=causal)
+        return decoder.open_decoder(model.config, _weights(made_of, dtype, device), made_of.max_tokens, causal=causal)
     return _ByTransformers(made_of, dtype, device)
 
 

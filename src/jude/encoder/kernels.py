@@ -32,6 +32,10 @@ class Product(Protocol):
         """`x W^T + b + residual`."""
         ...
 
+    def times(self, x_TD: Tensor, gate_TF: Tensor) -> Tensor:
+        """`(x W^T + b) * gate`."""
+        ...
+
 
 class Dense:
     """`x W^T + b`, an activation included. On a CPU the weights are laid out for oneDNN once, not in every pass."""
@@ -50,7 +54,7 @@ class Dense:
             name, algorithm = _ONEDNN[self._activation]
             made_TF: Tensor = torch.ops.mkldnn._linear_pointwise(x_TD, self._weight, self._bias_F, name, [], algorithm)
             return made_TF
-        return _activated(linear(x_TD, self._weight, self._bias_F), self._activation)
+        return activated(linear(x_TD, self._weight, self._bias_F), self._activation)
 
     def plus(self, x_TD: Tensor, residual_TF: Tensor) -> Tensor:
         """`x W^T + b + residual` in one pass over memory."""
@@ -68,7 +72,8 @@ class Dense:
 _ONEDNN = {"none": ("none", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "silu": ("swish", "")}
 
 
-def _activated(x_TF: Tensor, activation: str) -> Tensor:
+def activated(x_TF: Tensor, activation: str) -> Tensor:
+    """Apply an activation that `Dense` knows."""
     match activation:
         case "gelu":
             return gelu(x_TF)
@@ -92,10 +97,20 @@ class LayerNorm:
         return layer_norm(x_TD, self.weight.shape, self.weight, self.bias, self.eps)
 
 
-def to_mean_square_one(x: Tensor, eps: float) -> Tensor:
-    """RMS norm (Zhang, Sennrich 2019) without its weights, over the last dimension; the sum of squares is float32."""
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    return x * torch.rsqrt(length.square() / x.shape[-1] + eps).to(x.dtype)
+@dataclass(frozen=True, slots=True)
+class RootMeanSquareNorm:
+    """Scale the last dimension to mean square 1, then by the weights (Zhang, Sennrich 2019).
+
+    The sum of squares is float32.
+    """
+
+    eps: float
+    weight: Tensor | None = None  # [D]; None: the products behind have it
+
+    def __call__(self, x: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        made = x * torch.rsqrt(length.square() / x.shape[-1] + self.eps).to(x.dtype)
+        return made if self.weight is None else made * self.weight.to(x.dtype)
 
 
 def runs_of(lengths: Sequence[int]) -> list[Run]:

@@ -7,18 +7,15 @@ No padding: a text neither waits for another nor leaks into it. Dropout of the b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from jude.encoder.bert import Layer, PackedBert, first_place, reads
 from jude.encoder.kernels import LayerNorm
+from jude.training.checkpointing import computed_again
 from jude.training.products import product_of
-
-Pass = Callable[[Tensor, Sequence[int], Tensor | None], Tensor]
 
 
 def can_pack(model: nn.Module) -> bool:
@@ -28,16 +25,14 @@ def can_pack(model: nn.Module) -> bool:
 
 
 def packed_bert(bert: Any, checkpointing: str) -> PackedBert:  # noqa: ANN401  any of transformers' BERTs
-    """Build the pass. Layers whose states are not kept: none, every second one (selective), all (full)."""
+    """Build the pass."""
     config = bert.config
-    layers: list[Pass] = [_layer(layer, config.num_attention_heads) for layer in bert.encoder.layer]
-    for number in range(len(layers)):
-        if checkpointing == "full" or (checkpointing == "selective" and number % 2 == 1):
-            layers[number] = _computed_again(layers[number])
     first = first_place(config.to_dict())
     return PackedBert(
         embed=_embedding(bert.embeddings, first),
-        layers=layers,
+        layers=computed_again(
+            [_layer(layer, config.num_attention_heads) for layer in bert.encoder.layer], checkpointing
+        ),
         vocabulary=config.vocab_size,
         most_tokens=config.max_position_embeddings - first,
     )
@@ -67,13 +62,3 @@ def _layer(layer: Any, heads: int) -> Layer:  # noqa: ANN401 - transformers'
 
 def _norm(norm: nn.LayerNorm) -> LayerNorm:
     return LayerNorm(norm.weight, norm.bias, norm.eps)
-
-
-def _computed_again(layer: Pass) -> Pass:
-    def call(x_TD: Tensor, lengths: Sequence[int], only_B: Tensor | None) -> Tensor:
-        if not torch.is_grad_enabled():
-            return layer(x_TD, lengths, only_B)
-        found: Tensor = checkpoint(layer, x_TD, lengths, only_B, use_reentrant=False)
-        return found
-
-    return call

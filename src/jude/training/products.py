@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
 
-from jude.encoder.kernels import Dense, Product
+from jude.encoder.kernels import Dense, Product, activated
 
 
 def product_of(*layers: nn.Module, activation: str = "none") -> Product:
@@ -42,26 +41,28 @@ def _plain_adapter(layer: Any) -> bool:  # noqa: ANN401 - peft's
     return hasattr(layer, "lora_A") and all(isinstance(drop, nn.Identity) for drop in layer.lora_dropout.values())
 
 
-class _WithResidual:
+class _Calls:
     """What a product of training adds to its call."""
 
     def __init__(self, activation: str) -> None:
-        assert activation in ("none", "gelu")
         self._activation = activation
 
     def __call__(self, x_TD: Tensor) -> Tensor:
-        made_TF = self._made(x_TD)
-        return gelu(made_TF) if self._activation == "gelu" else made_TF
+        return activated(self._made(x_TD), self._activation)
 
     def plus(self, x_TD: Tensor, residual_TF: Tensor) -> Tensor:
         """`x W^T + b + residual`."""
         return self(x_TD) + residual_TF
 
+    def times(self, x_TD: Tensor, gate_TF: Tensor) -> Tensor:
+        """`(x W^T + b) * gate`."""
+        return self(x_TD) * gate_TF
+
     def _made(self, x_TD: Tensor) -> Tensor:
         raise NotImplementedError
 
 
-class Stock(_WithResidual):
+class Stock(_Calls):
     """The layers as they are: dropout of adapters, trained weights, bfloat16 under autocast."""
 
     def __init__(self, layers: Sequence[nn.Module], activation: str) -> None:
@@ -73,7 +74,7 @@ class Stock(_WithResidual):
         return made[0] if len(made) == 1 else torch.cat(made, dim=-1)
 
 
-class Frozen(_WithResidual):
+class Frozen(_Calls):
     """Weights that nothing trains, laid out once for both directions."""
 
     def __init__(self, layers: Sequence[nn.Linear], activation: str) -> None:
@@ -90,7 +91,7 @@ class Frozen(_WithResidual):
         return made_TF
 
 
-class Adapted(_WithResidual):
+class Adapted(_Calls):
     """Frozen weights with a LoRA adapter each, without dropout."""
 
     def __init__(self, layers: Sequence[Any], bases: Sequence[nn.Linear], activation: str) -> None:
@@ -126,7 +127,7 @@ class _Fixed(torch.autograd.Function):
 
 
 class _Merged(torch.autograd.Function):
-    """y = x (W + s B A)^T + b for P layers side by side; `halves` are A [R, D] and B [F / P, R] of each in turn."""
+    """y = x (W + s B A)^T + b for P layers side by side; `halves` are A [R, D] and B [its F, R] of each in turn."""
 
     @staticmethod
     def forward(
@@ -149,7 +150,7 @@ class _Merged(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_TD = Dense(_merged(ctx.weight_FD, ctx.scale, halves).T.contiguous(), None)(grad_TF)
         low_TR = x_TD @ torch.cat(halves[::2]).T  # of all P layers at once: [T, P R]
-        by_layer = grad_TF.chunk(parts, dim=1)
+        by_layer = torch.split(grad_TF, [len(up) for up in halves[1::2]], dim=1)
         grad_low_TR = torch.cat([grad @ up for grad, up in zip(by_layer, halves[1::2], strict=True)], dim=1)
         downs = (ctx.scale * (grad_low_TR.T @ x_TD)).chunk(parts)
         ups = [ctx.scale * (grad.T @ low) for grad, low in zip(by_layer, low_TR.chunk(parts, dim=1), strict=True)]

@@ -12,11 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from jude.encoder.bert import PackedBert
+from jude.encoder.decoder import PackedDecoder
 from jude.encoder.pooling import pool
 from jude.encoder.transformer import OpenTransformer
 from jude.errors import TerminalTrainingError
+from jude.training import packed_bert, packed_decoder
 from jude.training.adapters import add_adapters
-from jude.training.packed_bert import can_pack, packed_bert
 from jude.training.settings import LoraSettings, ModelSettings
 
 TokenIds = Sequence[NDArray[np.int32]]
@@ -36,8 +38,8 @@ class Towers(nn.Module):
         config: Any = inner.config
         self._vocabulary = int(config.vocab_size)
         self.width = int(config.hidden_size)
-        self._packed = packed_bert(inner, model.checkpointing) if can_pack(inner) else None
         self._stock = OpenTransformer.of(inner, causal=model.mask and model.mask == "causal", packs=False)
+        self._packed = _packed(inner, model, lora, causal=self._stock.causal)
         if self._packed is None:
             _checkpoint_stock(inner, model.checkpointing)
 
@@ -63,8 +65,21 @@ class Towers(nn.Module):
         return next(self.inner.parameters()).dtype == torch.bfloat16
 
 
+def _packed(
+    inner: nn.Module, model: ModelSettings, lora: LoraSettings | None, *, causal: bool
+) -> PackedBert | PackedDecoder | None:
+    """Give our own pass without padding, where there is one for what is asked."""
+    if packed_bert.can_pack(inner):
+        return packed_bert.packed_bert(inner, model.checkpointing)
+    if lora is None or model.liger or not packed_decoder.can_pack(inner, model.max_tokens):
+        return None
+    return packed_decoder.packed_decoder(inner, model.checkpointing, model.max_tokens, causal=causal)
+
+
 def _checkpoint_stock(inner: Any, checkpointing: str) -> None:  # noqa: ANN401  any of transformers' models
     if checkpointing == "selective":
-        raise TerminalTrainingError("model.checkpointing: selective is built for BERT; set none or full here.")
+        raise TerminalTrainingError(
+            "model.checkpointing: selective is built for our own passes; set none or full here."
+        )
     if checkpointing == "full":
         inner.gradient_checkpointing_enable({"use_reentrant": False})
