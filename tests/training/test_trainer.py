@@ -101,6 +101,17 @@ def test_a_line_of_the_log_that_a_full_disk_cut_short_is_dropped(tmp_path: Path)
     assert file.read_text() == '{"update": 0}\n'
 
 
+def test_an_adapter_is_written_as_strong_as_was_asked(conf: Path, tmp_path: Path) -> None:
+    overrides = ["phases.0.updates=2", "lora.strength=0.5"]
+    trainer = Trainer(load_training(conf, overrides), tmp_path / "run")
+    finished = trainer.run()
+    with torch.no_grad():
+        for name, parameter in trainer.towers.named_parameters():
+            if "lora_B" in name:
+                parameter.mul_(0.5)
+    assert serves_the_same_vectors(trainer, finished.adapter) > 0.99999
+
+
 def test_updates_that_are_never_finite_stop_the_run(conf: Path, tmp_path: Path) -> None:
     trainer = Trainer(load_training(conf, ["run.most_skipped=3"]), tmp_path / "run")
     with torch.no_grad():

@@ -39,6 +39,7 @@ class LoraSettings:
     alpha: _Positive = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     roles: Literal["qkv", "all"] = "qkv"
+    strength: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the adapter that is written: less of it forgets less
 
 
 @dataclass(frozen=True, config=_CHECKED)

@@ -86,6 +86,9 @@ class Trainer:
     def _export(self) -> Path:
         adapter = self._folder / "adapter"
         if rank() == 0:
+            # A model between base and tuned often loses little of what was learned (arXiv:2109.01903).
+            lora = self._settings.lora
+            self.towers.adapted.peft_config["default"].lora_alpha = lora.alpha * lora.strength
             self.towers.adapted.save_pretrained(adapter)
             torch.save(self._heads, adapter / HEADS)
             about = {"identity": self._identity(), "base": self._base.name}
