@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from jude.errors import CommitConflictError
 from jude.online.sqlite import SqliteStore
-from jude.stream.micro_batch import apply_batch
+from jude.stream.micro_batch import Applied, apply_batch
 from jude.stream.planned import plan_on_driver
 from jude.tables.native import NativeTables
 from jude.tables.protocol import Txn
@@ -80,22 +81,27 @@ def test_a_conflict_that_never_ends_fails_the_batch_and_says_so(tmp_path: Path):
 
 
 def test_the_ledger_counts_by_the_plan_that_was_committed(tmp_path: Path):
-    tables, theirs = (NativeTables(tmp_path / "tables", buckets=2) for _ in range(2))
-    tables.ensure()
-    online = SqliteStore(tmp_path / "online.sqlite")
     batch = records([upsert("j1", 10, job("Baker")), upsert("j2", 11, job("Cook"))])
     faster = records([upsert("j1", 10, job("Baker"))])
-    other = make_pipeline(theirs, online)
-
-    def overtake(step: str) -> None:
-        if step == "plan" and not rows_of(tmp_path / "tables", "embedding_current"):
-            apply_batch(lambda: plan_on_driver(faster, other), other, Txn("stream", "q2", 0))
-
-    mine = make_pipeline(tables, online, after=overtake)
-    applied = apply_batch(lambda: plan_on_driver(batch, mine), mine, Txn("stream", "q1", 0))
+    applied = overtaken(tmp_path, batch, by=faster)
     [row] = [row for row in rows_of(tmp_path / "tables", "ledger") if row["writer_query"] == "q1"]
     assert (row["events_in"], row["stale"], row["changed"]) == (2, 1, 1)
     assert applied.counts["job"].stale == 1
+
+
+def overtaken(folder: Path, batch: pa.Table, *, by: pa.Table) -> Applied:
+    """Apply a batch, between whose plan and commit another stream commits."""
+    tables, theirs = (NativeTables(folder / "tables", buckets=2) for _ in range(2))
+    tables.ensure()
+    online = SqliteStore(folder / "online.sqlite")
+    other = make_pipeline(theirs, online)
+
+    def overtake(step: str) -> None:
+        if step == "plan" and not rows_of(folder / "tables", "embedding_current"):
+            apply_batch(lambda: plan_on_driver(by, other), other, Txn("stream", "q2", 0))
+
+    mine = make_pipeline(tables, online, after=overtake)
+    return apply_batch(lambda: plan_on_driver(batch, mine), mine, Txn("stream", "q1", 0))
 
 
 def distinct(folder: Path, table: str) -> set[str]:
@@ -108,20 +114,10 @@ def hashes(folder: Path) -> set[str]:
 
 def test_quarantine_tells_of_the_plan_that_was_committed(tmp_path: Path):
     """What the first plan could not restore, the second can: the other stream has brought the earlier text."""
-    tables, theirs = (NativeTables(tmp_path / "tables", buckets=2) for _ in range(2))
-    tables.ensure()
-    online = SqliteStore(tmp_path / "online.sqlite")
     broken = record({"id": "j9"}, b"{broken", offset=30)
     batch = records([upsert("j1", 20, job("Chef", PLACEHOLDER)), upsert("j2", 21, job("Cook")), broken])
     faster = records([upsert("j1", 10, job("Baker")), upsert("j2", 11, job("Cook"))])
-    other = make_pipeline(theirs, online)
-
-    def overtake(step: str) -> None:
-        if step == "plan" and not rows_of(tmp_path / "tables", "embedding_current"):
-            apply_batch(lambda: plan_on_driver(faster, other), other, Txn("stream", "q2", 0))
-
-    mine = make_pipeline(tables, online, after=overtake)
-    applied = apply_batch(lambda: plan_on_driver(batch, mine), mine, Txn("stream", "q1", 0))
+    applied = overtaken(tmp_path, batch, by=faster)
     assert applied.counts["job"].changed == 1
     [row] = rows_of(tmp_path / "tables", "quarantine")
     assert (row["entity_id"], row["error_class"]) == ("j9", "not_json")
