@@ -25,12 +25,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from benchmarks import peers
-from benchmarks.encoder_figures import PEER, Key, cosine_min, over, prefixed, rate, ratios, spread
-from benchmarks.encoder_running import Measured, Running, gemm_gflops, running
-from benchmarks.encoder_texts import smollm2, text_sets, token_count
-from benchmarks.machine import cores, describe, load, say
-from benchmarks.streams import PROJECT
+from benchmarks import PROJECT, peers
+from benchmarks.encoding.figures import PEER, Key, cosine_min, over, prefixed, rate, ratios, spread
+from benchmarks.encoding.running import Measured, Running, gemm_gflops, running
+from benchmarks.encoding.texts import smollm2, text_sets, token_count
+from benchmarks.measuring.machine import cores, describe, load, say
 from jude.encoder.packaged import MINILM, find_model
 
 MFLOP_PER_TOKEN: Final = 21.2  # MiniLM: 2 x 10.6 M weights in its products; attention itself comes on top
@@ -103,7 +102,7 @@ class Comparison:
         """Seconds of each phase of a cold start."""
         found = {}
         for side, dtype in (("ours", "float32"), ("ours", "bfloat16"), ("peer", "float32")):
-            command = [sys.executable, "-m", "benchmarks.encoder_start", side, str(self.folder), dtype]
+            command = [sys.executable, "-m", "benchmarks.encoding.start", side, str(self.folder), dtype]
             answer = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True).stdout
             found[f"start_seconds_{side}_{dtype}"] = json.loads(answer.splitlines()[-1])
         return found
@@ -157,7 +156,7 @@ class Comparison:
 def export_onnx(folder: Path, target: Path) -> None:
     """Write the model in int8 for ONNX Runtime, in the environment of that peer."""
     python = peers.environment("onnx") / "bin/python"
-    subprocess.run([python, "-m", "benchmarks.encoder_onnx", folder, target], cwd=PROJECT, check=True)
+    subprocess.run([python, "-m", "benchmarks.encoding.int8_onnx", folder, target], cwd=PROJECT, check=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

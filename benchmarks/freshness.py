@@ -23,8 +23,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.freshness_edits import load_entities, new_texts, play, real_mix
-from benchmarks.machine import describe, load, say
+from benchmarks.changes.edits import load_entities, new_texts, play, real_mix
+from benchmarks.measuring.machine import describe, load, say
 from deploy.live.compare import wait_until_equal
 from deploy.live.source import Source
 from deploy.live.stream import PROJECT, SupervisedStream

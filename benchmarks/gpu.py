@@ -17,13 +17,13 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from benchmarks import gpu_serving
-from benchmarks.gpu_models import MOST_TOKENS, SHAPES, encoder, random_folder, tokens, weights_in_products
+from benchmarks.on_gpu import serving
+from benchmarks.on_gpu.models import MOST_TOKENS, SHAPES, encoder, random_folder, tokens, weights_in_products
 from jude.encoder.forward import require_device
 
 
 def main() -> None:
-    options = argparse.ArgumentParser()
+    options = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=(__doc__ or "").split("\n")[0])
     options.add_argument("measure", choices=sorted(MEASURES))
     options.add_argument("--shape", choices=sorted(SHAPES), default="qwen2.5-7b")
     options.add_argument("--tiny", action="store_true")
@@ -79,7 +79,7 @@ def cold_start(shape: dict[str, Any], device: str) -> dict[str, Any]:
 
 
 MEASURES: Final[dict[str, Callable[[dict[str, Any], str], dict[str, Any]]]] = {
-    "parity": parity, "embed": embed, "serve": gpu_serving.serve, "cold-start": cold_start,
+    "parity": parity, "embed": embed, "serve": serving.serve, "cold-start": cold_start,
 }  # fmt: skip
 
 

@@ -13,10 +13,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.machine import describe, say
-from benchmarks.model_share import MODEL, throughput_share
-from benchmarks.servers import serving
-from benchmarks.streams import SHARED
+from benchmarks.changes.streams import SHARED
+from benchmarks.job.model_share import MODEL, throughput_share
+from benchmarks.measuring.machine import describe, say
+from benchmarks.servers.ours import serving
 
 
 def main(argv: Sequence[str] | None = None) -> None:

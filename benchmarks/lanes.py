@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks.machine import describe, load, say
-from benchmarks.offering import LATE_LIMIT_SECONDS, Body, Outcome, offer, over_grpc, poisson, summed_up
-from benchmarks.servers import Served, serving
+from benchmarks.measuring.machine import describe, load, say
+from benchmarks.servers.offering import LATE_LIMIT_SECONDS, Body, Outcome, offer, over_grpc, poisson, summed_up
+from benchmarks.servers.ours import Served, serving
 from jude.serving.client import EmbeddingClient, ServerAddress, Wanted
 from jude.serving.v1 import embedding_pb2 as pb
 

@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.machine import describe, load, say
+from benchmarks.measuring.machine import describe, load, say
 from deploy.stack.ports import free_ports
 from deploy.stack.programs import redis_server
 from jude.online import OnlineStore, Put, SqliteStore

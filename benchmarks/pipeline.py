@@ -11,10 +11,10 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import bulk, live, model_share
-from benchmarks.machine import describe, load, say
-from benchmarks.streams import SHARED
-from benchmarks.synthesis import EVENTS_PER_COPY
+from benchmarks.changes.streams import SHARED
+from benchmarks.changes.synthesis import EVENTS_PER_COPY
+from benchmarks.job import bulk, live, model_share
+from benchmarks.measuring.machine import describe, load, say
 
 STEPS = ("bulk", "scale", "model", "live")
 

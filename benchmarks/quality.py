@@ -30,7 +30,9 @@ TOLD = ("mrr", "ndcg_at_10", "recall_at_100", "map", "auc", "spearman")
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        prog="python -m benchmarks.quality", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("runs", type=Path, nargs="+", help="folders of training runs that differ by their seed")
     options.add_argument("--data", type=Path, help="folder of the public sets")
     options.add_argument("--documents", type=int, help="of scifact at most")

@@ -19,9 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import Progress, describe, load, say
-from benchmarks.recomputation import Seen, SlowTexts, Text
-from benchmarks.streams import SHARED, STREAMS, Record, Stream, as_table, cut, entities
+from benchmarks.changes.recomputation import Seen, SlowTexts, Text
+from benchmarks.changes.streams import SHARED, STREAMS, Record, Stream, as_table, cut, entities
+from benchmarks.measuring.machine import Progress, describe, load, say
 from jude.encoder import EncoderSpec, Tokeniser, encode_inputs, open_encoder, open_tokeniser
 from jude.encoder.resilient import RetryPolicy
 from jude.entities import Entities

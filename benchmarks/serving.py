@@ -2,11 +2,11 @@
 
     make bench-serving      # or: python -m benchmarks.serving [--seconds 10] [--rounds 3] [--only ours] [--share 0.8]
 
-Every server reads the same folder (`benchmarks.small_qwen`) and gets the same texts: no text twice in a run, lengths
-log-normal with a mean of 120 tokens. First its capacity, closed loop, with one and with two threads, half as long. Then
-in every round, at the better of the two: the capacity again, and Poisson arrivals at 80 and 200 % of it, with one
-deadline for all; in the first round at 50, 70, 90 and 110 %, too. Servers alternate within a round. infinity, whose
-target is one of float32, is left out in bfloat16. What is known so far is printed as JSON after every round.
+Every server reads the same folder (`benchmarks.servers.small_qwen`) and gets the same texts: no text twice in a run,
+lengths log-normal with a mean of 120 tokens. First its capacity, closed loop, with one and with two threads, half as
+long. Then in every round, at the better of the two: the capacity again, and Poisson arrivals at 80 and 200 % of it,
+with one deadline for all; in the first round at 50, 70, 90 and 110 %, too. Servers alternate within a round. infinity,
+whose target is one of float32, is left out in bfloat16. What is known so far is printed as JSON after every round.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks import peers
-from benchmarks.contenders import MEAN_TOKENS, NAMES, Contender, Setting, Texts, started
-from benchmarks.encoder_running import MOST_BY_OTHERS, gemm_gflops
-from benchmarks.machine import cores, describe, load, say
-from benchmarks.offering import LATE_LIMIT_SECONDS, closed_loop, open_loop
-from benchmarks.processes import busy_seconds, cpu_seconds
-from benchmarks.small_qwen import make_folder
+from benchmarks.encoding.running import gemm_gflops
+from benchmarks.measuring.machine import cores, describe, load, say
+from benchmarks.measuring.processes import MOST_BY_OTHERS, busy_seconds, cpu_seconds
+from benchmarks.servers.contenders import MEAN_TOKENS, NAMES, Contender, Setting, Texts, started
+from benchmarks.servers.offering import LATE_LIMIT_SECONDS, closed_loop, open_loop
+from benchmarks.servers.small_qwen import make_folder
 
 SHARES: Final = (0.8, 2.0)  # that the targets name: in every round
 CURVE: Final = (0.5, 0.7, 0.8, 0.9, 1.1, 2.0)  # of the first round

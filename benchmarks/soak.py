@@ -22,15 +22,15 @@ from typing import Final
 import numpy as np
 from deltalake import DeltaTable
 
-from benchmarks.machine import describe, load, say
-from benchmarks.processes import memory
+from benchmarks import PROJECT
+from benchmarks.measuring.machine import describe, load, say
+from benchmarks.measuring.processes import memory
 from jude.settings import Settings, load_settings
 from jude.stream.micro_batch import Applied
 from jude.stream.run import run_stream
 from jude.tables.maintenance import maintain
 from jude.tables.spec import TABLES
 
-PROJECT: Final = Path(__file__).parents[1]
 SAMPLE_RECORDS: Final = 6_711
 MAINTAINED_EVERY: Final = 50
 LOOKED_AT_EVERY: Final = 10

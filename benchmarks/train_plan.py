@@ -39,7 +39,11 @@ MOST_WRONG: Final = 0.15
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        prog="python -m benchmarks.train_plan",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     options.add_argument("--one", nargs=2, metavar=("MODEL", "CHECKPOINTING"))
     options.add_argument("--tokens", type=int, default=1024)
     asked = options.parse_args()

@@ -17,11 +17,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.encoder_running import MOST_BY_OTHERS
-from benchmarks.machine import cores, describe, load, say, version
-from benchmarks.processes import busy_seconds
-from benchmarks.training_pairs import constant_length, postings_and_profiles, titles
-from benchmarks.training_sides import Ours, Rows, Theirs, same_start, tokenised
+from benchmarks.measuring.machine import cores, describe, load, say, version
+from benchmarks.measuring.processes import MOST_BY_OTHERS, busy_seconds
+from benchmarks.tuning.pairs import constant_length, postings_and_profiles, titles
+from benchmarks.tuning.sides import Ours, Rows, Theirs, same_start, tokenised
 from jude.training.data import Sampler, TokenisedPairs
 from jude.training.settings import BatchSettings
 
@@ -53,7 +52,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument("--updates", type=int, default=2, help="timed updates of a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", help="names of ratios; default: all")

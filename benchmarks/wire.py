@@ -5,6 +5,7 @@ make bench-wire      # or: python -m benchmarks.wire
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import orjson
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from numpy.typing import NDArray
 
-from benchmarks.machine import describe, say
+from benchmarks.measuring.machine import describe, say
 from jude.encoder.packing import as_bytes
 from jude.serving.embeddings import read_batch
 from jude.serving.v1 import embedding_pb2 as pb
@@ -89,6 +90,7 @@ def _best_us(work: Callable[[], object], rows: int) -> float:
 
 def main() -> None:
     """Print a line per format, then one JSON object."""
+    argparse.ArgumentParser(prog="python -m benchmarks.wire", description=(__doc__ or "").split("\n")[0]).parse_args()
     say(describe())
     vectors = np.random.default_rng(7).standard_normal((ROWS, WIDTH)).astype(np.float32)
     formats = {"ours": ours("float32"), "ours bfloat16": ours("bfloat16"), "repeated float": repeated_float()}

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from benchmarks.encoder_texts import smollm2
+from benchmarks.encoding.texts import smollm2
 from jude.evaluation import Interval, bootstrap, paired
 from jude.evaluation.slices import slices_of
 from jude.evaluation.titles import Retrieval

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.streams import PROJECT
+from benchmarks import PROJECT
 
 _HERE = Path(__file__).parent
 _READY_SECONDS = 300

@@ -11,10 +11,11 @@ import orjson
 import pytest
 from pyspark.sql import SparkSession
 
-from benchmarks import bulk, job, live, model_share, pipeline
-from benchmarks.job import Result, profile
-from benchmarks.live import measured_triggers
-from benchmarks.processes import memory, processor
+from benchmarks import pipeline
+from benchmarks.job import bulk, live, model_share, run
+from benchmarks.job.live import measured_triggers
+from benchmarks.job.run import Result, profile
+from benchmarks.measuring.processes import memory, processor
 
 pytestmark = pytest.mark.long
 
@@ -24,8 +25,8 @@ def here(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run jobs in this process: starting Spark for each would take most of the time."""
 
     def run_here(folder: Path, overrides: Mapping[str, object], events: int = 0) -> Result:
-        sets = [part for o in job.overrides_of(folder, overrides) for part in ("--set", o)]
-        job.main([str(job.CONF), str(folder / "result.json"), "--events", str(events), *sets])
+        sets = [part for o in run.overrides_of(folder, overrides) for part in ("--set", o)]
+        run.main([str(run.CONF), str(folder / "result.json"), "--events", str(events), *sets])
         return dict(orjson.loads((folder / "result.json").read_bytes()))
 
     for module in (bulk, live, model_share):
@@ -76,7 +77,7 @@ def test_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
 def test_a_job_that_fails_is_no_measurement(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     with pytest.raises(subprocess.CalledProcessError):
-        job.spawn(tmp_path, {"no.such": 1})
+        run.spawn(tmp_path, {"no.such": 1})
     assert "no" in capfd.readouterr().err
 
 

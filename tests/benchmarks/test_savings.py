@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from benchmarks import savings
-from benchmarks.recomputation import SlowTexts
+from benchmarks.changes.recomputation import SlowTexts
+from benchmarks.changes.streams import STREAMS, Record, Stream, entities
 from benchmarks.savings import Judge, Savings, main, replay
-from benchmarks.streams import STREAMS, Record, Stream, entities
 from scripts.debezium_recorder import PLACEHOLDER, Recorder
 from scripts.row_changes import INTERNSHIPS, Change, Transaction
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from benchmarks.offering import Body, Outcome, offer, over_grpc, over_http, poisson, quantile_ms, summed_up
-from benchmarks.small_qwen import make_folder, weights, words
+from benchmarks.servers.offering import Body, Outcome, offer, over_grpc, over_http, poisson, quantile_ms, summed_up
+from benchmarks.servers.small_qwen import make_folder, weights, words
 from jude.encoder.model_folder import read_model_folder
 from jude.serving.v1 import embedding_pb2 as pb
 from tests.serving.running import running

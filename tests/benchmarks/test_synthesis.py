@@ -8,8 +8,8 @@ from pathlib import Path
 import orjson
 import pyarrow as pa
 
-from benchmarks.streams import Record, as_table, entities
-from benchmarks.synthesis import PLACEHOLDER, base_records, write_copies
+from benchmarks.changes.streams import Record, as_table, entities
+from benchmarks.changes.synthesis import PLACEHOLDER, base_records, write_copies
 from jude.changes.decode import decode
 from tests.stories import NOW
 

@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("torch")
 
 from benchmarks.training import without_repeats
-from benchmarks.training_pairs import constant_length, postings_and_profiles, titles
-from benchmarks.training_sides import tokenised
+from benchmarks.tuning.pairs import constant_length, postings_and_profiles, titles
+from benchmarks.tuning.sides import tokenised
 
 
 def test_constant_length_leaves_no_padding_to_save() -> None:

@@ -7,8 +7,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from benchmarks.gpu import embed, parity  # noqa: E402 - after importorskip
-from benchmarks.gpu_models import SHAPES  # noqa: E402 - after importorskip
-from benchmarks.gpu_serving import serve  # noqa: E402 - after importorskip
+from benchmarks.on_gpu.models import SHAPES  # noqa: E402 - after importorskip
+from benchmarks.on_gpu.serving import serve  # noqa: E402 - after importorskip
 
 
 @pytest.mark.gpu

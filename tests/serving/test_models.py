@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.small_qwen import make_folder
+from benchmarks.servers.small_qwen import make_folder
 from jude.cli.serve import specs_of
 from jude.errors import TerminalEnvironmentError
 from jude.serving.models import LoadedModel, Shelf, open_model, warm_up

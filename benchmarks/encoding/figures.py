@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.encoder_running import MOST_BY_OTHERS, Measured
+from benchmarks.encoding.running import Measured
+from benchmarks.measuring.processes import MOST_BY_OTHERS
 
 PEER: Final = "sentence-transformers"
 Key = tuple[str, str]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from benchmarks.processes import cpu_seconds
-from benchmarks.streams import PROJECT
+from benchmarks import PROJECT
+from benchmarks.measuring.processes import cpu_seconds
 from jude.serving import child
 
 

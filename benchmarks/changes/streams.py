@@ -11,13 +11,13 @@ from typing import Any, Final, TypeAlias
 import orjson
 import pyarrow as pa
 
+from benchmarks import PROJECT
 from jude.changes.recorded import Line, records_of
 from jude.entities import Entities, load_entities
 from scripts import debezium_recorder
 
 Record: TypeAlias = dict[str, Any]
 
-PROJECT: Final = Path(__file__).parent.parent
 SHARED: Final = PROJECT.parent / "shared" / "data"
 """Where the histories lie that are too large, or not licensed, to be shipped."""
 

@@ -13,12 +13,10 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks import peers
-from benchmarks.machine import cores
-from benchmarks.processes import busy_seconds
-from benchmarks.streams import PROJECT
+from benchmarks import PROJECT, peers
+from benchmarks.measuring.machine import cores
+from benchmarks.measuring.processes import MOST_BY_OTHERS, busy_seconds
 
-MOST_BY_OTHERS = 0.1  # of all cores, while we measure
 _TRIES = 3
 
 
@@ -52,7 +50,7 @@ class Running:
         """Start them and wait until they are loaded. Raises RuntimeError."""
         self.setting = setting
         options = {"side": setting.side, "folder": folder, "dtype": setting.dtype, "threads": setting.threads}
-        command = [_python(setting.side), "-m", "benchmarks.encoder_side", *(f"--{k}={v}" for k, v in options.items())]
+        command = [_python(setting.side), "-m", "benchmarks.encoding.side", *(f"--{k}={v}" for k, v in options.items())]
         self._processes = [
             subprocess.Popen([*command, f"--share={n}/{setting.processes}"], cwd=PROJECT, text=True, bufsize=1,
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from benchmarks.job import CONF, Result, profile, spawn
-from benchmarks.machine import load, say
-from benchmarks.seeding import SEED_LSN, TOPIC, entity_id, seed
-from benchmarks.streams import Record
-from benchmarks.synthesis import base_records
+from benchmarks.changes.streams import Record
+from benchmarks.changes.synthesis import base_records
+from benchmarks.job.run import CONF, Result, profile, spawn
+from benchmarks.job.seeding import SEED_LSN, TOPIC, entity_id, seed
+from benchmarks.measuring.machine import load, say
 from jude.settings import load_settings
 from jude.stream.opening import open_pipeline
 

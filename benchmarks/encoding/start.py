@@ -1,4 +1,4 @@
-"""From an empty process to the first vectors, by phase: `python -m benchmarks.encoder_start ours|peer FOLDER DTYPE`."""
+"""From no process to the first vectors, by phase: `python -m benchmarks.encoding.start ours|peer FOLDER DTYPE`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.machine import Progress
+from benchmarks.measuring.machine import Progress
 from jude.changes.position import Position
 from jude.encoder.version import InputHasher
 from jude.online.protocol import Put

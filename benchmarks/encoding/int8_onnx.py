@@ -1,6 +1,6 @@
 """In the environment of the peer `onnx`: a model folder as int8 for ONNX Runtime, as sentence-transformers says it.
 
-python -m benchmarks.encoder_onnx FOLDER TARGET
+python -m benchmarks.encoding.int8_onnx FOLDER TARGET
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One real streaming job in a process of its own: `python -m benchmarks.job CONF RESULT.json [--set a.b=c ...]`.
+"""One real streaming job in a process of its own: `python -m benchmarks.job.run CONF RESULT.json [--set a.b=c ...]`.
 
 It does what jobs/embed_stream.py does with the trigger available_now, and writes down how long each part took, what
 Spark says of every trigger, and the memory of all processes. `spawn` starts it and reads the result.
@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import orjson
 
-from benchmarks.machine import Progress
-from benchmarks.processes import MemoryWatch, memory, processor
-from benchmarks.streams import PROJECT
+from benchmarks import PROJECT
+from benchmarks.measuring.machine import Progress
+from benchmarks.measuring.processes import MemoryWatch, memory, processor
 from jude.settings import Settings, load_settings
 from jude.stream.micro_batch import Applied
 
@@ -35,7 +35,7 @@ def spawn(folder: Path, overrides: Mapping[str, object], events: int = 0) -> Res
     Raises CalledProcessError when the job failed; its log is on stderr.
     """
     result = folder / "result.json"
-    command = [sys.executable, "-m", "benchmarks.job", str(CONF), str(result), "--events", str(events)]
+    command = [sys.executable, "-m", "benchmarks.job.run", str(CONF), str(result), "--events", str(events)]
     for override in overrides_of(folder, overrides):
         command += ["--set", override]
     subprocess.run(command, cwd=PROJECT, check=True)
@@ -142,7 +142,7 @@ def _line(parts: Mapping[str, float]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one job and write its result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.job")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.job.run")
     parser.add_argument("conf", type=Path)
     parser.add_argument("result", type=Path)
     parser.add_argument("--events", type=int, default=0, help="how many are expected, for the progress only")

@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from benchmarks.job import Result, profile, spawn
-from benchmarks.machine import load, say
-from benchmarks.processes import MIB, disk_bytes
-from benchmarks.synthesis import EVENTS_PER_COPY, base_records, write_copies
+from benchmarks.changes.synthesis import EVENTS_PER_COPY, base_records, write_copies
+from benchmarks.job.run import Result, profile, spawn
+from benchmarks.measuring.machine import load, say
+from benchmarks.measuring.processes import MIB, disk_bytes
 
 SCALE_BUCKETS: Final = 64  # the same for both sizes: about 1,800 entities a copy
 DRIVER_MEMORY: Final = "1g"

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.gpu_models import CONFIG, MOST_TOKENS, random_folder
-from benchmarks.offering import (
+from benchmarks.on_gpu.models import CONFIG, MOST_TOKENS, random_folder
+from benchmarks.servers.offering import (
     Body,
     Connect,
     Send,
@@ -23,8 +23,8 @@ from benchmarks.offering import (
     quantile_ms,
     summed_up,
 )  # fmt: skip
-from benchmarks.servers import serving
-from benchmarks.small_qwen import write_layout
+from benchmarks.servers.ours import serving
+from benchmarks.servers.small_qwen import write_layout
 from jude.serving.v1 import embedding_pb2 as pb
 
 _METHOD: Final = "/jude.embedding.v1.EmbeddingService/EmbedBatch"

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import orjson
 
-from benchmarks.machine import Progress, say
-from benchmarks.streams import PROJECT, Record
+from benchmarks import PROJECT
+from benchmarks.changes.streams import Record
+from benchmarks.measuring.machine import Progress, say
 from scripts import debezium_recorder
 
 EVENTS_PER_COPY: Final = 24_000

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final
 
 MIB: Final = 2**20
+MOST_BY_OTHERS: Final = 0.1  # of all cores, while we measure: a run that was disturbed more says nothing
 
 
 @dataclass(slots=True)

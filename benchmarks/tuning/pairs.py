@@ -10,7 +10,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.streams import PROJECT
+from benchmarks import PROJECT
 from jude.entities import Entity, load_entities
 from jude.text import render
 from jude.training.data.pairs import checked

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import peers
-from benchmarks.offering import Body, Connect, over_grpc, over_http
-from benchmarks.servers import serving
-from benchmarks.small_qwen import MAX_TOKENS, words
+from benchmarks.servers.offering import Body, Connect, over_grpc, over_http
+from benchmarks.servers.ours import serving
+from benchmarks.servers.small_qwen import MAX_TOKENS, words
 from jude.serving.v1 import embedding_pb2 as pb
 
 NAMES = ("ours", "vllm", "infinity")

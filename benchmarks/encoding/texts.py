@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import orjson
 
-from benchmarks.streams import PROJECT
+from benchmarks import PROJECT
 from jude.encoder import EncoderSpec, open_tokeniser
 from jude.encoder.importing import import_model
 

@@ -19,10 +19,11 @@ from typing import Any, Final
 
 import orjson
 
-from benchmarks.job import CONF, profile, spawn
-from benchmarks.machine import load, say
-from benchmarks.streams import PROJECT, Record, as_table, entities
-from benchmarks.synthesis import base_records, copies_of
+from benchmarks import PROJECT
+from benchmarks.changes.streams import Record, as_table, entities
+from benchmarks.changes.synthesis import base_records, copies_of
+from benchmarks.job.run import CONF, profile, spawn
+from benchmarks.measuring.machine import load, say
 from jude.encoder import EncoderSpec, open_encoder, open_tokeniser
 from jude.planning import add_inputs, plan_batch
 from jude.planning.rows import KNOWN
@@ -76,7 +77,7 @@ def write(records: Sequence[Record], folder: Path) -> None:
 
 
 def _spawn_bare(folder: Path, overrides: Mapping[str, str]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.model_share", str(folder), orjson.dumps(dict(overrides)).decode()]
+    command = [sys.executable, "-m", "benchmarks.job.model_share", str(folder), orjson.dumps(dict(overrides)).decode()]
     answer = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE).stdout
     return dict(orjson.loads(answer.splitlines()[-1]))
 

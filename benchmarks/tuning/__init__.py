@@ -1,0 +1,1 @@
+"""The parts of `benchmarks.training`: the pairs, and our update beside another trainer."""
