@@ -11,7 +11,7 @@ import pyarrow as pa
 from jude.online.protocol import OnlineVector, Put, PutResult, PutStatus
 from jude.planning.rows import KNOWN
 from jude.planning.state import Key
-from jude.tables.protocol import TextKey, Txn
+from jude.tables.protocol import TextKey, Txn, written_by
 from jude.tables.spec import EMBEDDING_STORE, TABLES
 
 Row = dict[str, Any]
@@ -53,6 +53,11 @@ class MemoryTables:
         natural_key = TABLES[table].natural_key
         for row in rows.to_pylist():
             self.rows[table].setdefault(tuple(row[n] for n in natural_key), row)
+
+    def retract(self, table: str, txn: Txn) -> None:
+        its = written_by(TABLES[table], txn).items()
+        kept = {key: row for key, row in self.rows[table].items() if any(row[name] != value for name, value in its)}
+        self.rows[table] = kept
 
     def merge_current(self, rows: pa.Table, txn: Txn) -> None:
         current = self.rows["embedding_current"]

@@ -6,7 +6,7 @@ import base64
 import gzip
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
@@ -24,8 +24,8 @@ def write_records(path: Path, records: pa.Table) -> None:
     hidden.replace(path)
 
 
-def _create(path: Path, *, packed: bool) -> IO[bytes]:
-    return gzip.open(path, "wb", compresslevel=6) if packed else path.open("wb")  # type: ignore[return-value]
+def _create(path: Path, *, packed: bool) -> BinaryIO | gzip.GzipFile:
+    return gzip.GzipFile(path, "wb", compresslevel=6) if packed else path.open("wb")
 
 
 def _as_json(row: dict[str, Any]) -> dict[str, Any]:

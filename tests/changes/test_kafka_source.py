@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from jude.changes.recorded import read_records
 from jude.changes.sources import read_changes
 from jude.errors import TerminalSettingsError
 from jude.planning.rows import RECORDS
+from jude.settings.models import KafkaSettings, SourceSettings
 from tests.recording import write_records
 from tests.stack.kafka import KafkaBroker, kafka_broker, produce
 
@@ -24,26 +24,24 @@ if TYPE_CHECKING:
 __all__ = ["kafka_broker"]
 
 
-@dataclass
-class Kafka:
-    bootstrap_servers: str
-    topics: tuple[str, ...] = ()
-    pattern: str | None = None
-    options: dict[str, str] = field(default_factory=dict)
+def topics(
+    servers: str,
+    *names: str,
+    pattern: str | None = None,
+    max_rows: int | None = 4,
+    options: dict[str, str] | None = None,
+) -> SourceSettings:
+    kafka = KafkaSettings(servers, names, pattern, options or {})
+    return SourceSettings("kafka", None, kafka, "earliest", True, max_rows, None)
 
 
-@dataclass
-class Source:
-    kind: str
-    path: Path | None = None
-    kafka: Kafka | None = None
-    starting_offsets: str = "earliest"
-    fail_on_data_loss: bool = True
-    max_offsets_per_trigger: int | None = 4
-    max_files_per_trigger: int | None = None
+def recorded(folder: Path) -> SourceSettings:
+    return SourceSettings("files", folder, KafkaSettings("", (), None, {}), "earliest", True, 4, None)
 
 
-def drain(spark: SparkSession, source: Source, checkpoint: Path) -> tuple[list[dict[str, Any]], list[int], list[Any]]:
+def drain(
+    spark: SparkSession, source: SourceSettings, checkpoint: Path
+) -> tuple[list[dict[str, Any]], list[int], list[Any]]:
     """Run until all is through: the rows by partition and offset, the batches' sizes, the columns' types."""
     tables: list[pa.Table] = []
 
@@ -61,7 +59,7 @@ def drain(spark: SparkSession, source: Source, checkpoint: Path) -> tuple[list[d
 
 def changes_of(topic: str) -> pa.Table:
     """Ten records over two partitions: headers, a tombstone, bytes that are no text, several changes of one key."""
-    lines = [
+    lines: list[tuple[int, int, Any, Any, list[Any]]] = [
         (0, 0, b'{"id":"j1"}', b'{"op":"r","after":{"title":"a"}}', []),
         (1, 0, b'{"id":"j2"}', b'{"op":"c","after":{"title":"b"}}', [("note", b"x"), ("note", b"\xff")]),
         (0, 1, b'{"id":"j1"}', b'{"op":"u","after":{"title":"c"}}', []),
@@ -96,9 +94,9 @@ def test_kafka_and_files_give_the_same_rows(spark: SparkSession, kafka_broker: K
     write_records(tmp_path / "in" / "1.jsonl.gz", changes_of("same.public.jobs"))
     produce(kafka_broker, read_records(tmp_path / "in" / "1.jsonl.gz").to_pylist())
 
-    kafka = Source("kafka", kafka=Kafka(kafka_broker.bootstrap_servers, topics=("same.public.jobs",)))
+    kafka = topics(kafka_broker.bootstrap_servers, "same.public.jobs")
     from_kafka, kafka_sizes, kafka_types = drain(spark, kafka, tmp_path / "c1")
-    from_files, file_sizes, file_types = drain(spark, Source("files", path=tmp_path / "in"), tmp_path / "c2")
+    from_files, file_sizes, file_types = drain(spark, recorded(tmp_path / "in"), tmp_path / "c2")
 
     assert from_kafka == from_files
     assert len(from_kafka) == 10
@@ -112,8 +110,7 @@ def test_a_pattern_of_topics_and_a_restart(spark: SparkSession, kafka_broker: Ka
     for topic in ("pattern.public.jobs", "pattern.public.members", "other.public.jobs"):
         produce(kafka_broker, changes_of(topic).slice(0, 3).to_pylist())
     options = {"kafka.metadata.max.age.ms": "1000"}
-    kafka = Kafka(kafka_broker.bootstrap_servers, pattern=r"pattern\..*", options=options)
-    source = Source("kafka", kafka=kafka, max_offsets_per_trigger=None)
+    source = topics(kafka_broker.bootstrap_servers, pattern=r"pattern\..*", max_rows=None, options=options)
     rows, _, _ = drain(spark, source, tmp_path / "c")
     assert [r["topic"] for r in rows] == ["pattern.public.jobs"] * 3 + ["pattern.public.members"] * 3
 

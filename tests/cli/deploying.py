@@ -42,7 +42,7 @@ class Deployment:
             self.changes.mkdir()
             shutil.copytree(CONF / "entities", self.entities)
         self.settings = load_settings(CONF / "test.yml", self._overrides())
-        self.batches = like.batches if like else 0
+        self.batches: int = like.batches if like else 0
         self._ticks = itertools.count(100 * self.batches)
 
     def _overrides(self) -> list[str]:

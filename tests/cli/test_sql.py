@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,8 @@ from tests.cli.deploying import Deployment, too_wide
 
 def test_rows_are_a_table_with_the_seconds_they_took(capsys: pytest.CaptureFixture[str]):
     vector = [0.25, -1.0, 0.5, 0.125, 0.75]
-    rows = [{"id": "j1", "n": 3, "v": vector, "b": b"ab"}, {"id": "[x]", "n": None, "v": None, "b": None}]
+    first: dict[str, Any] = {"id": "j1", "n": 3, "v": vector, "b": b"ab"}
+    rows = [first, {"id": "[x]", "n": None, "v": None, "b": None}]
     show_rows(Rows(["id", "n", "v", "b"], rows, True, 4.0, 1.5), as_json=False)
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == "id n v b"

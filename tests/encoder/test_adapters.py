@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
+import torch
 from numpy.typing import NDArray
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-peft: Any = pytest.importorskip("peft")
-
-from jude.encoder import EncoderSpec, open_encoder  # noqa: E402 - after importorskip
-from jude.encoder.transformer import open_transformer  # noqa: E402 - after importorskip
-from jude.errors import TerminalEnvironmentError  # noqa: E402 - after importorskip
-from tests.encoder.tiny import build, inputs  # noqa: E402 - after importorskip
+from jude.encoder import EncoderSpec, open_encoder
+from jude.encoder.transformer import open_transformer
+from jude.errors import TerminalEnvironmentError
+from tests.encoder.tiny import build, inputs
 
 
 @pytest.fixture(scope="module", params=["bert", "qwen3"])

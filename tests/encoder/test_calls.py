@@ -65,5 +65,5 @@ def test_a_batch_that_comes_again_pays_only_for_what_it_lacked():
     goes_down_after = 100
     again = encoder(batch)
     assert paid == [1, 2, 3]
-    assert (again.kept, list(again.vectors)) == ({"h1", "h2"}, ["h1", "h2", "h3"])
+    assert (again.kept, list(again.vectors)) == (frozenset({"h1", "h2"}), ["h1", "h2", "h3"])
     assert encoder({"h9": [9, 9]}).kept == set()

@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-from jude.encoder import EncoderSpec, open_encoder  # noqa: E402 - after importorskip
-from jude.encoder.forward import _ByTransformers, open_forward  # noqa: E402 - after importorskip
-from jude.encoder.made_of import made_of  # noqa: E402 - after importorskip
-from tests.encoder.tiny import DECODERS, FAMILIES, WIDTH, build, inputs  # noqa: E402 - after importorskip
+from jude.encoder import EncoderSpec, open_encoder
+from jude.encoder.forward import _ByTransformers, open_forward
+from jude.encoder.made_of import made_of
+from tests.encoder.tiny import DECODERS, FAMILIES, WIDTH, build, inputs
 
 POOLINGS = ("mean", "last", "cls", "weighted_mean")
 CASES = [
@@ -34,7 +32,7 @@ def reference(folder: Path, ids: list[int], pooling: str, mask: str | None) -> N
     from transformers import AutoModel
 
     model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    seen = {"attention_mask": torch.ones(1, 1, len(ids), len(ids), dtype=bool)} if mask else {}
+    seen = {"attention_mask": torch.ones(1, 1, len(ids), len(ids), dtype=torch.bool)} if mask else {}
     with torch.no_grad():
         states = model(input_ids=torch.tensor([ids]), **seen).last_hidden_state[0].numpy()
     weights = {

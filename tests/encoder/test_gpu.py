@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from benchmarks.gpu import embed, parity  # noqa: E402 - after importorskip
-from benchmarks.on_gpu.models import SHAPES  # noqa: E402 - after importorskip
-from benchmarks.on_gpu.serving import serve  # noqa: E402 - after importorskip
+from benchmarks.gpu import embed, parity
+from benchmarks.on_gpu.models import SHAPES
+from benchmarks.on_gpu.serving import serve
 
 
 @pytest.mark.gpu

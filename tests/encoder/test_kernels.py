@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-from jude.encoder import EncoderSpec, kernels  # noqa: E402 - after importorskip
-from jude.encoder.local import LocalEncoder  # noqa: E402 - after importorskip
-from jude.encoder.made_of import made_of  # noqa: E402 - after importorskip
-from tests.encoder.tiny import build, inputs  # noqa: E402 - after importorskip
+from jude.encoder import EncoderSpec, kernels
+from jude.encoder.local import LocalEncoder
+from jude.encoder.made_of import made_of
+from tests.encoder.tiny import build, inputs
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from jude.encoder.lanes import Lanes  # noqa: E402 - after importorskip
+from jude.encoder.lanes import Lanes
 
 
 @pytest.fixture(autouse=True)

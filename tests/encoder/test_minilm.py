@@ -22,7 +22,6 @@ LENGTHS = (1, 2, 3, 4, 7, 16, 17, 33, 64, 100, 100, 129, 200, 255, 256, 257, 400
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    pytest.importorskip("torch")
     return open_encoder(SPEC)
 
 
@@ -75,7 +74,6 @@ def reference(inputs: list[list[int]]) -> NDArray[np.float32]:
 
 
 def test_vectors_equal_those_of_transformers(encoder: Encoder, inputs: list[list[int]]) -> None:
-    pytest.importorskip("transformers")
     vectors = encoder.encode(inputs)
     assert vectors.dtype == np.float32
     assert vectors.shape == (len(inputs), encoder.width)
@@ -124,7 +122,8 @@ def test_like_titles_are_closer_than_unlike_ones(encoder: Encoder, tokeniser: To
 
 
 def test_tokenising_is_that_of_the_reference(tokeniser: Tokeniser, texts: list[str]) -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     reference = transformers.AutoTokenizer.from_pretrained(find_model(SPEC.kind).folder, local_files_only=True)
     texts = [
         *texts,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from jude.encoder import EncoderSpec, manifest_of, open_encoder, open_tokeniser
 from jude.encoder.model_folder import read_model_folder
@@ -125,9 +126,7 @@ def test_weights_of_another_config_are_refused(folder: Path) -> None:
         open_encoder(spec(folder))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused(folder: Path) -> None:
-    torch = pytest.importorskip("torch")
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
     with pytest.raises(TerminalEnvironmentError, match="finds no NVIDIA GPU"):
         open_encoder(spec(folder, device="cuda"))

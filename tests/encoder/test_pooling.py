@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from jude.encoder.pooling import POOLINGS, finish, places, pool  # noqa: E402 - after importorskip
+from jude.encoder.pooling import POOLINGS, finish, places, pool
 
 STATES = torch.tensor([[1.0, 0.0], [4.0, 3.0], [5.0, -1.0]])
 LENGTHS = torch.tensor([2, 1])

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from math import log2
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def hanging() -> Iterator[Encoder]:
     encoder.released.set()
 
 
-def encode(encoder: object, count: int, policy: RetryPolicy = POLICY, **more: object) -> EncodeResult:
+def encode(encoder: Any, count: int, policy: RetryPolicy = POLICY, **more: Any) -> EncodeResult:
     return encode_inputs(encoder, numbered(count), policy, **{"sleep": lambda seconds: None, **more})
 
 

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-from jude.encoder.transformer import PACKED, open_transformer  # noqa: E402 - after importorskip
-from jude.errors import TerminalEnvironmentError  # noqa: E402 - after importorskip
-from tests.encoder.tiny import DECODERS, FAMILIES, build, inputs  # noqa: E402 - after importorskip
+from jude.encoder.transformer import PACKED, open_transformer
+from jude.errors import TerminalEnvironmentError
+from tests.encoder.tiny import DECODERS, FAMILIES, build, inputs
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +44,8 @@ def test_a_bidirectional_decoder_reads_all_of_a_text_and_no_other(
     lengths = torch.tensor([len(ids) for ids in inputs()])
     with torch.no_grad():
         states = opened.states(torch.tensor(list(chain(*inputs()))), lengths)
-    expected = [alone(opened.model, i, attention_mask=torch.ones(1, 1, len(i), len(i), dtype=bool)) for i in inputs()]
+    all_seen = [torch.ones(1, 1, len(ids), len(ids), dtype=torch.bool) for ids in inputs()]
+    expected = [alone(opened.model, i, attention_mask=mask) for i, mask in zip(inputs(), all_seen, strict=True)]
     torch.testing.assert_close(states, torch.cat(expected), atol=2e-5, rtol=1e-4)
     assert (states[-1] - alone(opened.model, inputs()[-1])[-1]).abs().max() > 1e-3
 

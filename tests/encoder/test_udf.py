@@ -68,7 +68,6 @@ def test_workers_may_ask_a_server(spark: SparkSession) -> None:
 
 
 def test_the_model_gives_the_same_in_a_worker_which_loads_it_once(spark: SparkSession) -> None:
-    pytest.importorskip("torch")
     from jude.encoder.udf import encode_in_executors
 
     spec = EncoderSpec("all-minilm-l6-v2", threads=1)

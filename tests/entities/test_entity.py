@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,14 +59,14 @@ def test_entities_travel() -> None:
         {"volatile": (r"\d+ views",)},
     ],
 )
-def test_what_changes_the_text_changes_the_render_version(changed: dict[str, object]) -> None:
+def test_what_changes_the_text_changes_the_render_version(changed: dict[str, Any]) -> None:
     assert replace(JOB, **changed).render_version != JOB.render_version
 
 
 @pytest.mark.parametrize(
     "changed", [{"name": "post"}, {"topic": "t"}, {"key": "k"}, {"prompt": "passage: "}, {"max_text_bytes": 9}]
 )
-def test_what_leaves_the_text_alone_leaves_the_render_version(changed: dict[str, object]) -> None:
+def test_what_leaves_the_text_alone_leaves_the_render_version(changed: dict[str, Any]) -> None:
     assert replace(JOB, **changed).render_version == JOB.render_version
 
 

@@ -60,10 +60,13 @@ def test_without_a_network_the_sentence_says_what_to_do(monkeypatch: pytest.Monk
         setup_spark.fetch([jar])
 
 
-def test_a_damaged_jar_is_fetched_again(jar: Jar) -> None:
+def test_a_damaged_jar_is_fetched_again(monkeypatch: pytest.MonkeyPatch, jar: Jar) -> None:
     setup_spark.KEPT.mkdir(parents=True)
     (setup_spark.KEPT / jar.file_name).write_bytes(GOOD[:5])
     assert not setup_spark.is_kept(jar)
+    ivy_that_brings(monkeypatch, GOOD)
+    setup_spark.fetch([jar])
+    assert (setup_spark.KEPT / jar.file_name).read_bytes() == GOOD
 
 
 def test_the_requirement_file_pins_delta_and_kafka() -> None:

@@ -75,6 +75,6 @@ def test_the_packaged_runtime_is_asked_without_the_module_it_lacks(tmp_path: Pat
     home = packaged_java(runtime / "bin" / "java", tmp_path / "wrapper")
     assert java_version(home) == 21
     arguments = ["-cp", "a b:*", "--add-modules=jdk.incubator.vector", "-Dx=$y", "Main", ""]
-    shell = shutil.which("sh", path="/bin:/usr/bin")
+    shell = shutil.which("sh", path="/bin:/usr/bin") or "sh"
     said = subprocess.run([shell, str(home / "bin" / "java"), *arguments], capture_output=True, text=True, check=True)
     assert said.stdout.splitlines() == ["<-cp>", "<a b:*>", "<-Dx=$y>", "<Main>", "<>"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from jude.errors import TerminalTrainingError
 from jude.evaluation.encoding import Vectors, each_once
 from jude.evaluation.judged import with_negatives
+from jude.evaluation.picture import draw
 from jude.evaluation.readers import read_scifact
 from jude.evaluation.report import measure
 from jude.evaluation.sets import Places, open_sets, pairs_set
@@ -48,7 +50,7 @@ def public(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def encode(_: str, texts: list[str]) -> Vectors:
+def encode(_: str, texts: Sequence[str]) -> Vectors:
     """Equal texts, equal vectors; the rest is chance, the same every time."""
     seeds = [np.random.default_rng(list(text.encode())).normal(size=8) for text in texts]
     return np.stack([found / np.linalg.norm(found) for found in seeds]).astype(np.float32)
@@ -150,7 +152,7 @@ def test_a_file_of_pairs_is_a_set(tmp_path: Path) -> None:
 def test_each_text_is_encoded_once() -> None:
     asked: list[str] = []
 
-    def counting(kind: str, texts: list[str]) -> Vectors:
+    def counting(kind: str, texts: Sequence[str]) -> Vectors:
         asked.extend(texts)
         return encode(kind, texts)
 
@@ -169,5 +171,4 @@ def test_two_models_are_compared_query_by_query(tmp_path: Path) -> None:
     assert (line.gain.difference.mean, line.gain.verdict, line.gain.p) == (0.0, "not told apart", 1.0)
     assert report.sets[0].overlap == 1.0
     assert json.loads(json.dumps(report.as_dict()))["sets"][0]["name"] == "titles"
-    picture = pytest.importorskip("jude.evaluation.picture").draw(report, tmp_path / "a" / "picture.png")
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert draw(report, tmp_path / "a" / "picture.png").read_bytes().startswith(b"\x89PNG")

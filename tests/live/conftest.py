@@ -14,8 +14,6 @@ PROJECT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def stack() -> Iterator[object]:
     """PostgreSQL, Kafka, Debezium and Redis, new and empty."""
-    pytest.importorskip("confluent_kafka")
-    pytest.importorskip("psycopg")
     from deploy.stack.programs import MissingProgramError
     from deploy.stack.stack import Stack
 

@@ -72,7 +72,7 @@ def chain_of(stack: Stack) -> Iterator[Callable[[str], Chain]]:
 @contextmanager
 def open_chain(stack: Stack, *, spread_out: bool) -> Iterator[Chain]:
     with ExitStack() as running:
-        name, overrides, more = "together", HASHING, dict[str, Victim]()
+        name, overrides, more = "together", tuple[str, ...](HASHING), dict[str, Victim]()
         if spread_out:
             server, remote = running.enter_context(serving(stack.folder))
             name, more = "spread-out", {"encoder": server.send}

@@ -84,7 +84,8 @@ def on_cluster(master: str) -> Sequence[str]:
 
 def test_a_worker_killed_in_the_middle_leaves_the_tables_of_a_local_run(tmp_path: Path) -> None:
     distributed, local = tmp_path / "distributed", tmp_path / "local"
-    distributed.mkdir(), local.mkdir()
+    distributed.mkdir()
+    local.mkdir()
     with cluster(tmp_path) as spark:
         process = run(distributed, *on_cluster(spark.master))
         end = time.monotonic() + 200

@@ -12,8 +12,8 @@ import pytest
 from jude.errors import TransientOutputError
 from jude.output import EmbeddingChange, open_output
 from jude.output.kafka import KafkaOutput
-from tests.changes.test_kafka_source import Kafka, Source, drain
-from tests.output.test_kafka_topic import Wanted
+from tests.changes.test_kafka_source import drain, topics
+from tests.output.test_kafka_topic import wanted
 from tests.stack.certificates import make_certificates
 from tests.stack.kafka import KafkaBroker, produce, running_broker
 from tests.stories import JOBS, job, upsert
@@ -69,13 +69,13 @@ def test_the_source_reads_with_password_and_certificate(
     spark: SparkSession, broker: KafkaBroker, certificates: Path, tmp_path: Path
 ) -> None:
     produce(broker, [upsert(f"j{n}", n + 1, job("Cook")) for n in range(5)])
-    kafka = Kafka(broker.secure_servers, topics=(JOBS,), options=java_options(certificates))
-    rows, _, _ = drain(spark, Source("kafka", kafka=kafka, max_offsets_per_trigger=None), tmp_path / "checkpoint")
+    source = topics(broker.secure_servers, JOBS, max_rows=None, options=java_options(certificates))
+    rows, _, _ = drain(spark, source, tmp_path / "checkpoint")
     assert [row["offset"] for row in rows] == list(range(5))
 
 
 def test_the_output_writes_with_password_and_certificate(broker: KafkaBroker, certificates: Path) -> None:
-    output = open_output(Wanted(broker.secure_servers, "secure", options=librdkafka_options(certificates)))
+    output = open_output(wanted(broker.secure_servers, "secure", options=librdkafka_options(certificates)))
     assert isinstance(output, KafkaOutput)
     output.publish([EmbeddingChange("job", "j1", "m1", "0001", struct.pack("<f", 1.0), dim=1)])
     output.close()
@@ -86,4 +86,4 @@ def test_a_wrong_password_gets_nowhere(
 ) -> None:
     monkeypatch.setattr("jude.output.kafka.CONNECT_SECONDS", 2.0)
     with pytest.raises(TransientOutputError, match="secure"):
-        open_output(Wanted(broker.secure_servers, "secure", options=librdkafka_options(certificates, "wrong")))
+        open_output(wanted(broker.secure_servers, "secure", options=librdkafka_options(certificates, "wrong")))

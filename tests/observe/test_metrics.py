@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import urllib.request
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,12 +11,9 @@ import pytest
 from jude.errors import TerminalEnvironmentError
 from jude.observe import BatchCounts, Histogram
 from jude.observe.metrics import Metrics, open_metrics
+from jude.settings.models import MetricsSettings
 
-
-@dataclass
-class Wanted:
-    port: int | None
-    host: str = "127.0.0.1"
+HOST = "127.0.0.1"
 
 
 def free_port() -> int:
@@ -27,9 +23,8 @@ def free_port() -> int:
 
 
 def test_a_batch_is_counted_and_served() -> None:
-    pytest.importorskip("prometheus_client")
     port = free_port()
-    metrics = open_metrics(Wanted(port))
+    metrics = open_metrics(MetricsSettings(port, HOST))
     assert metrics is not None
     fresh = Histogram()
     fresh.add(np.array([0.2, 0.3, 4.0]))
@@ -53,18 +48,19 @@ def test_a_batch_is_counted_and_served() -> None:
 
 
 def test_two_streams_in_one_process_count_apart() -> None:
-    pytest.importorskip("prometheus_client")
-    Metrics(), Metrics()
+    one, other = Metrics(), Metrics()
+    one.add_batch(7, {"job": BatchCounts(tokens=90)}, {}, {})
+    assert one.registry.get_sample_value("jude_tokens_total", {"entity": "job"}) == 90
+    assert other.registry.get_sample_value("jude_tokens_total", {"entity": "job"}) is None
 
 
 def test_no_port_is_no_metrics() -> None:
-    assert open_metrics(Wanted(None)) is None
+    assert open_metrics(MetricsSettings(None, HOST)) is None
 
 
 def test_a_taken_port_is_a_sentence() -> None:
-    pytest.importorskip("prometheus_client")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(TerminalEnvironmentError, match=r"metrics\.port"):
-            open_metrics(Wanted(taken.getsockname()[1]))
+            open_metrics(MetricsSettings(taken.getsockname()[1], HOST))

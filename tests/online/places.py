@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jude.settings.models import RedisSettings
 
 
-def redis_settings(url: str, prefix: str = "test", **more: object) -> RedisSettings:
+def redis_settings(url: str, prefix: str = "test", **more: Any) -> RedisSettings:
     files = {"ca_file": None, "cert_file": None, "key_file": None}
-    chosen = {"cluster": False, "timeout_seconds": 2.0, "tombstone_days": None, **files, **more}
-    return RedisSettings(url=url, prefix=prefix, **chosen)  # type: ignore[arg-type]
+    chosen: dict[str, Any] = {"cluster": False, "timeout_seconds": 2.0, "tombstone_days": None, **files, **more}
+    return RedisSettings(url=url, prefix=prefix, **chosen)
 
 
 @dataclass(frozen=True)

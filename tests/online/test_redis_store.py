@@ -109,7 +109,7 @@ def test_mutual_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need_redis()
     make_certificates(tmp_path)
     monkeypatch.setattr(redis_connect, "TRIES", 1)
-    files = {"ca_file": tmp_path / "ca.crt", "cert_file": tmp_path / "client.crt", "key_file": tmp_path / "client.key"}
+    ca, certificate, key = (tmp_path / name for name in ("ca.crt", "client.crt", "client.key"))
     tls = ("--tls-cert-file", "server.crt", "--tls-key-file", "server.key", "--tls-ca-cert-file", "ca.crt")
     paths = [str(tmp_path / part) if not part.startswith("--") else part for part in tls]
     port = free_ports(1)[0]
@@ -117,11 +117,11 @@ def test_mutual_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.start()
     try:
         url = server.url.replace("redis://", "rediss://")
-        store = RedisStore(redis_settings(url, **files))
+        store = RedisStore(redis_settings(url, ca_file=ca, cert_file=certificate, key_file=key))
         assert store.put_many([put("j1")], NOON)[0].status == PutStatus.STORED
         store.close()
         with pytest.raises(TransientOnlineError):
-            RedisStore(redis_settings(url, ca_file=tmp_path / "ca.crt"))
+            RedisStore(redis_settings(url, ca_file=ca))
     finally:
         server.kill()
 

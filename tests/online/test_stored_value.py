@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,9 +16,9 @@ def test_the_layout_is_fixed() -> None:
 
 
 @given(st.sampled_from([("float32", 4), ("bfloat16", 2)]), st.integers(1, 64), st.randoms())
-def test_decoding_undoes_encoding(kind: tuple[str, int], dim: int, random: object) -> None:
+def test_decoding_undoes_encoding(kind: tuple[str, int], dim: int, random: Random) -> None:
     dtype, width = kind
-    vector = random.randbytes(dim * width)  # type: ignore[attr-defined]
+    vector = random.randbytes(dim * width)
     assert decode_value(encode_value(vector, dtype, dim)) == (vector, dtype, dim)
 
 

@@ -5,30 +5,24 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from jude.errors import TerminalError, TransientOutputError
 from jude.online import PutStatus, SqliteStore
 from jude.output import EmbeddingChange, open_output
+from jude.settings.models import OutputSettings
 from tests.stack.kafka import KafkaBroker, kafka_broker
 
 __all__ = ["kafka_broker"]
 TOPICS = itertools.count()
 
 
-@dataclass
-class Wanted:
-    bootstrap_servers: str
-    topic: str
-    kind: str = "kafka"
-    format: Any = "protobuf"
-    partitions: int = 3
-    timeout_seconds: float = 10.0
-    options: dict[str, str] = field(default_factory=dict)
+def wanted(servers: str, topic: str, options: dict[str, str] | None = None) -> OutputSettings:
+    return OutputSettings("kafka", servers, topic, "protobuf", 3, 10.0, options or {})
 
 
 def change(entity_id: str, position: int, number: float | None) -> EmbeddingChange:
@@ -37,11 +31,11 @@ def change(entity_id: str, position: int, number: float | None) -> EmbeddingChan
 
 
 @pytest.fixture
-def topic(kafka_broker: KafkaBroker) -> Wanted:
-    return Wanted(kafka_broker.bootstrap_servers, f"output-{next(TOPICS)}")
+def topic(kafka_broker: KafkaBroker) -> OutputSettings:
+    return wanted(kafka_broker.bootstrap_servers, f"output-{next(TOPICS)}")
 
 
-def read_all(topic: Wanted, store: SqliteStore, group: str) -> dict[PutStatus, int]:
+def read_all(topic: OutputSettings, store: SqliteStore, group: str) -> dict[PutStatus, int]:
     """Run the consumer until it has stood at the end for a while."""
     from jude.output.consumer import follow, open_consumer
 
@@ -66,8 +60,10 @@ def until_at_the_end(consumer: Any) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("form", ["protobuf", "json"])
-def test_a_replay_and_a_second_reading_leave_one_truth(topic: Wanted, form: str, tmp_path: Path) -> None:
-    topic.format = form
+def test_a_replay_and_a_second_reading_leave_one_truth(
+    topic: OutputSettings, form: Literal["protobuf", "json"], tmp_path: Path
+) -> None:
+    topic = replace(topic, format=form)
     output = open_output(topic)
     first = [change("j1", 1, 1.0), change("j2", 1, 2.0), change("j3", 2, None)]
     second = [change("j1", 3, 3.0), change("j2", 4, None)]
@@ -86,7 +82,7 @@ def test_a_replay_and_a_second_reading_leave_one_truth(topic: Wanted, form: str,
     store.close()
 
 
-def test_the_topic_that_we_create_is_compacted(topic: Wanted) -> None:
+def test_the_topic_that_we_create_is_compacted(topic: OutputSettings) -> None:
     from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
     open_output(topic).close()
@@ -98,8 +94,8 @@ def test_the_topic_that_we_create_is_compacted(topic: Wanted) -> None:
     open_output(topic).close()  # it is there now
 
 
-def test_records_of_any_number_and_size_get_through(topic: Wanted, tmp_path: Path) -> None:
-    topic.options = {"queue.buffering.max.messages": "50"}
+def test_records_of_any_number_and_size_get_through(topic: OutputSettings, tmp_path: Path) -> None:
+    topic = replace(topic, options={"queue.buffering.max.messages": "50"})
     output = open_output(topic)
     output.publish([change(f"j{i}", 1, float(i)) for i in range(1000)])
     output.close()
@@ -108,7 +104,7 @@ def test_records_of_any_number_and_size_get_through(topic: Wanted, tmp_path: Pat
     store.close()
 
 
-def test_a_record_that_the_producer_refuses_stops_the_job(topic: Wanted) -> None:
+def test_a_record_that_the_producer_refuses_stops_the_job(topic: OutputSettings) -> None:
     output = open_output(topic)
     with pytest.raises(TerminalError, match="refuses a record"):
         output.publish([EmbeddingChange("job", "j1", "m1", "0001", b"\0" * 2_000_000, dim=500_000)])
@@ -116,11 +112,10 @@ def test_a_record_that_the_producer_refuses_stops_the_job(topic: Wanted) -> None
 
 
 def test_an_unreachable_broker_is_tried_again_by_the_job() -> None:
-    pytest.importorskip("confluent_kafka")
     from jude.output import kafka
 
-    wanted = Wanted("127.0.0.1:1", "any")
+    nowhere = wanted("127.0.0.1:1", "any")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kafka, "CONNECT_SECONDS", 0.5)
         with pytest.raises(TransientOutputError, match="does not answer"):
-            open_output(wanted)
+            open_output(nowhere)

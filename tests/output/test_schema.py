@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from scripts.protobuf import SOURCE, generate
 
 
 def test_the_generated_code_is_current(tmp_path: Path) -> None:
-    pytest.importorskip("grpc_tools")
     for made in generate(tmp_path):
         checked_in = SOURCE / made.relative_to(tmp_path)
         assert checked_in.read_text() == made.read_text(), f"run `make protobuf`: {checked_in.name} is out of date"

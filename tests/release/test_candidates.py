@@ -17,15 +17,13 @@ from jude.evaluation.encoding import encode_by
 from jude.evaluation.parity import require_parity
 from jude.evaluation.sets import EvaluationSet
 from jude.release.candidates import Candidate, register_candidate
-from jude.release.promoting import promote
+from jude.release.promoting import Promoted, promote
 from jude.release.registry import ADAPTER_FOLDER, MODEL_FOLDER, Registry
 from jude.release.trained import TrainedRun, merge_run, read_run
 from tests.encoder.tiny import build
 from tests.memory import MemoryTables
 from tests.release.trained import base_folder, set_that_it_knows, tiny_run
 from tests.stories import NOW
-
-pytest.importorskip("mlflow")
 
 PROMPTS = {"job": "", "member": ""}
 
@@ -91,18 +89,25 @@ def test_the_pyfunc_serves_the_same_vectors(world: World) -> None:
     np.testing.assert_allclose(np.array(loaded.predict(texts)), ours("", texts), atol=1e-6)
 
 
-def test_a_champion_has_a_row_that_a_backfill_begins_with(world: World) -> None:
+@pytest.fixture(scope="module")
+def champion(world: World) -> tuple[Promoted, MemoryTables]:
+    """The challenger promoted, and the tables that say so."""
     tables = MemoryTables()
-    done = promote("challenger", world.registry, world.deployment, world.sets, tables, NOW)
+    return promote("challenger", world.registry, world.deployment, world.sets, tables, NOW), tables
+
+
+def test_a_champion_has_a_row_that_a_backfill_begins_with(champion: tuple[Promoted, MemoryTables]) -> None:
+    done, tables = champion
     assert set(done.version.aliases) == {"challenger", "champion"}
     rows = [(row["model_version"], row["state"], row["alias"]) for row in tables.model_versions().to_pylist()]
     assert rows == [(done.model_version, "building", None)]
     assert done.gates[0].startswith("titles: ndcg_at_10 +0.")
 
 
+@pytest.mark.usefixtures("champion")
 def test_a_worse_model_is_refused_unless_there_is_a_reason(world: World) -> None:
     other = world.register(tiny_run(world.folder / "other", world.base, seed=2))
-    assert other.report.against == "models:/tiny/1"  # the champion of the test before
+    assert other.report.against == "models:/tiny/1"
     tables = MemoryTables()
     with pytest.raises(TerminalTrainingError, match=r"release gate is shut: nDCG@10 changed by -0\.\d+"):
         promote("challenger", world.registry, world.deployment, world.sets, tables, NOW)

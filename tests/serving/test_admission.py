@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 
 import pytest
@@ -18,9 +19,9 @@ def queued(online: int = 0, bulk: int = 0) -> dict[Lane, int]:
     return {Lane.ONLINE: online, Lane.BULK: bulk}
 
 
-def refusal(call: object, *args: object) -> RefusedError:
+def refusal(call: Callable[..., object], *args: object) -> RefusedError:
     with pytest.raises(RefusedError) as caught:
-        call(*args)  # type: ignore[operator]
+        call(*args)
     return caught.value
 
 

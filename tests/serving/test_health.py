@@ -97,6 +97,6 @@ def test_the_log_has_the_phases_of_the_start_and_no_text(caplog: pytest.LogCaptu
         with pytest.raises(RefusedError):
             up.client().embed("a secret sentence", Wanted(entity_type="ghost"))
 
-    ready = next(record.facts for record in caplog.records if record.msg == "model ready")  # type: ignore[attr-defined]
+    ready = next(vars(record)["facts"] for record in caplog.records if record.msg == "model ready")
     assert {"load_seconds", "warm_up_seconds", "pass_tokens", "tokens_per_second"} <= ready.keys()
     assert "secret" not in caplog.text + str([vars(record) for record in caplog.records])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,8 +22,9 @@ class Model:
 MODEL = Model()
 
 
-def put(lanes: TwoLanes, lane: Lane, lengths: Sequence[int], at: float = 0.0, **more: object) -> Ticket:
-    ticket = Ticket(**{"model": MODEL, "lane": lane, "arrived": at, **more})  # type: ignore[arg-type]
+def put(lanes: TwoLanes, lane: Lane, lengths: Sequence[int], at: float = 0.0, **more: Any) -> Ticket:
+    chosen: dict[str, Any] = {"model": MODEL, "lane": lane, "arrived": at, **more}
+    ticket = Ticket(**chosen)
     lanes.put(Work(ticket, row, [1] * length) for row, length in enumerate(lengths))
     return ticket
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.servers.small_qwen import make_folder
 from jude.cli.serve import specs_of
+from jude.encoder.protocol import Encoder
 from jude.errors import TerminalEnvironmentError
 from jude.serving.models import LoadedModel, Shelf, open_model, warm_up
 from jude.serving.refusal import Code, RefusedError
@@ -27,13 +28,13 @@ def model(*overrides: str) -> LoadedModel:
 class Clock:
     """Time passes only while the model computes: `seconds_per_token` for each token."""
 
-    def __init__(self, encoder: object, seconds_per_token: float) -> None:
+    def __init__(self, encoder: Encoder, seconds_per_token: float) -> None:
         self.now, self.encoder, self.seconds_per_token = 0.0, encoder, seconds_per_token
-        self.model_version, self.width = encoder.model_version, encoder.width  # type: ignore[attr-defined]
+        self.model_version, self.width = encoder.model_version, encoder.width
 
     def encode(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         self.now += self.seconds_per_token * sum(map(len, token_ids))
-        return self.encoder.encode(token_ids)  # type: ignore[attr-defined, no-any-return]
+        return self.encoder.encode(token_ids)
 
     def __call__(self) -> float:
         return self.now

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from jude.encoder import EncoderSpec
+from jude.encoder.protocol import ModelInput
 from jude.serving.apart import usable_cores
 from jude.serving.client import Embeddings, Wanted
 from jude.serving.lanes import Lane
@@ -257,17 +258,17 @@ def test_a_flood_of_bulk_work_does_not_keep_a_query_waiting() -> None:
         assert up.encoder.computed.index((5,) * 20) == 1  # right behind the pass that was running
 
 
-def test_tokenising_does_not_hold_up_anybody_else() -> None:
+def test_tokenising_does_not_hold_up_anybody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     with running(opener=watched()) as up:
         model, gate, entered = up.server.shelf.find(""), threading.Event(), threading.Event()
         inner = model.tokeniser.inputs
 
-        def slow_inputs(entity_type: str, texts: list[str]) -> object:
+        def slow_inputs(entity_type: str, texts: Sequence[str]) -> list[ModelInput]:
             entered.set()
             gate.wait(10)
             return inner(entity_type, texts)
 
-        model.tokeniser.inputs = slow_inputs  # type: ignore[method-assign]
+        monkeypatch.setattr(model.tokeniser, "inputs", slow_inputs)
         with ThreadPoolExecutor(1) as threads:
             text = threads.submit(up.client().embed, "Nurse", JOB)
             entered.wait(10)

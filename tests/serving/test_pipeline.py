@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def stored_after(folder: Path, *overrides: str) -> list[dict[str, Any]]:
     places = (f"tables.root={folder}/tables", f"online.path={folder}/o.sqlite", f"stream.checkpoint={folder}/c")
     pipeline = open_pipeline(load_settings(PROJECT / "conf/test.yml", [*places, *overrides]))
     for number, batch in enumerate(BATCHES):
-        apply_batch(lambda rows=batch: plan_on_driver(records(rows), pipeline), pipeline, Txn("test", "s", number))
+        apply_batch(partial(plan_on_driver, records(batch), pipeline), pipeline, Txn("test", "s", number))
     (alias,) = pipeline.tables.model_versions()["model_version"].to_pylist()
     assert alias == pipeline.model_version
     hashes = {made.input_hash for text in TEXTS for made in pipeline.tokeniser.inputs("job", [text])}

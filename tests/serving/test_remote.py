@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ CONF = PROJECT / "conf/test.yml"
 TEXTS = [f"text number {n} about nursing" for n in range(300)]
 
 
-def remote(up: Running, **differing: object) -> EncoderSpec:
+def remote(up: Running, **differing: Any) -> EncoderSpec:
     return replace(specs_of(up.settings)["current"], kind="grpc", server=up.address, **differing)
 
 
@@ -69,11 +70,11 @@ def test_vectors_for_other_inputs_or_of_another_version_are_refused(monkeypatch:
         encoder = RemoteEncoder(remote(up))
         honest = EmbeddingClient.embed_batch
 
-        def mixed_up(self: EmbeddingClient, contents: list[object], wanted: Wanted) -> object:
-            return honest(self, contents[::-1], wanted)  # type: ignore[arg-type]
+        def mixed_up(self: EmbeddingClient, contents: list[Any], wanted: Wanted) -> object:
+            return honest(self, contents[::-1], wanted)
 
-        def another(self: EmbeddingClient, contents: list[object], wanted: Wanted) -> object:
-            return replace(honest(self, contents, wanted), model_version="other-1")  # type: ignore[arg-type]
+        def another(self: EmbeddingClient, contents: list[Any], wanted: Wanted) -> object:
+            return replace(honest(self, contents, wanted), model_version="other-1")
 
         for answer, says in ((mixed_up, "not the token ids"), (another, "other-1")):
             monkeypatch.setattr(EmbeddingClient, "embed_batch", answer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from jude.serving.refusal import Code, RefusedError
@@ -45,7 +47,7 @@ def test_nothing_is_asked_again_after_the_deadline() -> None:
 
 def test_the_delay_travels_in_both_ways_that_clients_know() -> None:
     metadata = status_metadata(refused(Code.RESOURCE_EXHAUSTED, 0.25))
-    status = pb.RpcStatus.FromString(dict(metadata)[DETAILS_KEY])
+    status = pb.RpcStatus.FromString(bytes(dict[str, Any](metadata)[DETAILS_KEY]))
     info = pb.RetryInfo.FromString(status.details[0].value)
 
     assert retry_after_seconds(metadata) == 0.25

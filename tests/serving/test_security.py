@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -20,15 +21,15 @@ JOB = Wanted(entity_type="job")
 TOKEN, OTHER = "correct-horse-battery", "staple-correct-horse"
 
 
-def code_of(up: Running, **how: object) -> Code:
+def code_of(up: Running, **how: Any) -> Code:
     """The code that one query gets; UNAVAILABLE means that no connection came about."""
     with pytest.raises(RefusedError) as refused:
-        EmbeddingClient(replace(up.address, **how), timeout_seconds=0.7).embed("Nurse", JOB)  # type: ignore[arg-type]
+        EmbeddingClient(replace(up.address, **how), timeout_seconds=0.7).embed("Nurse", JOB)
     return refused.value.code
 
 
-def works(up: Running, **how: object) -> bool:
-    client = EmbeddingClient(replace(up.address, **how), timeout_seconds=10)  # type: ignore[arg-type]
+def works(up: Running, **how: Any) -> bool:
+    client = EmbeddingClient(replace(up.address, **how), timeout_seconds=10)
     return client.embed("Nurse", JOB).vectors.shape == (1, 32)
 
 

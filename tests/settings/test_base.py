@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
@@ -16,7 +16,7 @@ BASE = CONF / "base.yml"
 KAFKA = {"JUDE_KAFKA_SERVERS": "broker:9092", "JUDE_KAFKA_USER": "jude", "JUDE_KAFKA_PASSWORD": "secret"}
 
 
-def keys_of_model(kind: type, above: str = "") -> set[str]:
+def keys_of_model(kind: Any, above: str = "") -> set[str]:
     keys = set()
     for name, hint in get_type_hints(kind).items():
         keys |= keys_of_model(hint, f"{above}{name}.") if is_dataclass(hint) else {f"{above}{name}"}

@@ -205,7 +205,7 @@ def test_settings_are_frozen_and_a_copy_is_checked_too(conf: Path) -> None:
     stream = load(conf).stream
 
     with pytest.raises(FrozenInstanceError):
-        stream.driver_rows = 1  # type: ignore[misc]
+        stream.driver_rows = 1  # type: ignore[misc]  # mypy refuses it, too
     with pytest.raises(ValidationError):
         replace(stream, driver_rows=0)
     assert replace(stream, driver_rows=1).driver_rows == 1

@@ -52,7 +52,6 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBrok
 @contextmanager
 def running_broker(folder: Path, certificates: Path | None = None) -> Iterator[KafkaBroker]:
     """Run a broker; with certificates it also listens where a client needs one, and a password (jude, secret)."""
-    pytest.importorskip("confluent_kafka")
     (secure,) = free_ports(1)
     more = _SECURE.format(certificates=certificates, secure=secure) if certificates else ""
     stack = Stack(folder, say=lambda line: None, broker=more)
@@ -72,14 +71,14 @@ def open_admin(broker: KafkaBroker) -> Any:
     return AdminClient({"bootstrap.servers": broker.bootstrap_servers})
 
 
-def produce(broker: KafkaBroker, records: list[dict[str, object]]) -> None:
+def produce(broker: KafkaBroker, records: list[dict[str, Any]]) -> None:
     """Send rows of RECORDS in their order to their topic and partition; the offset is the broker's."""
     from confluent_kafka import Producer
     from confluent_kafka.admin import NewTopic
 
     wide: dict[str, int] = {}
     for row in records:
-        wide[str(row["topic"])] = max(wide.get(str(row["topic"]), 1), int(str(row["partition"])) + 1)
+        wide[row["topic"]] = max(wide.get(row["topic"], 1), row["partition"] + 1)
     admin = open_admin(broker)
     known = admin.list_topics(timeout=10).topics
     keep = {"retention.ms": "-1"}  # the stories are dated long ago: the broker would delete them at its next look
@@ -94,7 +93,7 @@ def produce(broker: KafkaBroker, records: list[dict[str, object]]) -> None:
             key=row["key"],
             value=row["value"],
             partition=row["partition"],
-            timestamp=int(row["timestamp"].timestamp() * 1000),  # type: ignore[attr-defined]
-            headers=[(h["key"], h["value"]) for h in row["headers"]],  # type: ignore[attr-defined]
+            timestamp=int(row["timestamp"].timestamp() * 1000),
+            headers=[(h["key"], h["value"]) for h in row["headers"]],
         )
     assert producer.flush(30) == 0

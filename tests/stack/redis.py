@@ -56,7 +56,6 @@ class RedisServer:
 
 def need_redis() -> None:
     """Skip with the reason where no server is installed."""
-    pytest.importorskip("redis")
     try:
         programs.redis_server()
     except MissingProgramError as missing:

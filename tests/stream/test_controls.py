@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,12 +109,3 @@ def test_the_state_is_that_of_the_last_committed_batch(tmp_path: Path) -> None:
 def test_a_checkpoint_on_an_object_store_is_its_schedulers(tmp_path: Path) -> None:
     with pytest.raises(TerminalEnvironmentError, match="object store"):
         state_of("s3://bucket/checkpoint")
-
-
-def test_holding_ends_with_the_process_however_it_dies(tmp_path: Path) -> None:
-    process = hold(tmp_path / "checkpoint")
-    process.kill()
-    process.wait()
-    end = time.monotonic() + 5
-    while holder(str(tmp_path / "checkpoint")) is not None:
-        assert time.monotonic() < end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,9 @@ class Deployment:
             self.encoded += inputs
             return plain.encode(inputs)
 
-        clock = lambda: NOW + timedelta(seconds=next(self._ticks))  # noqa: E731 - one line reads best
+        def clock() -> datetime:
+            return NOW + timedelta(seconds=next(self._ticks))
+
         attempts = self.folder / "jude.attempt"
         parts = {"encode": encode, "after": after, "attempts_file": attempts, "output": self.topic}
         return make_pipeline(tables, online, clock, part_tokens=self.part_tokens, **parts)

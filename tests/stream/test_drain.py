@@ -103,16 +103,20 @@ def running(tmp_path: Path) -> Iterator[Job]:
             process.wait()
 
 
-@pytest.mark.spark
-@pytest.mark.timeout(1500)
-def test_sigterm_finishes_the_batch_and_a_restart_goes_on(running: Job):
-    stream = running.start(JOB, source__max_offsets_per_trigger=20)
+def stops_between_two_batches(running: Job, command: list[str]) -> None:
+    stream = running.start(command, source__max_offsets_per_trigger=20)
     running.wait_until(lambda: running.commits() > 2, stream)
     stream.send_signal(signal.SIGTERM)
     assert running.ends(stream) == 0, running.log[-3000:]
     assert "Traceback" not in running.log
     assert running.batches() == running.finished()
     assert not running.all_read(), "the stream was done before it was asked to stop"
+
+
+@pytest.mark.spark
+@pytest.mark.timeout(1500)
+def test_sigterm_finishes_the_batch_and_a_restart_goes_on(running: Job):
+    stops_between_two_batches(running, JOB)
 
     before = len(running.finished())
     stream = running.start(JOB, source__max_offsets_per_trigger=300)
@@ -129,13 +133,7 @@ def test_sigterm_finishes_the_batch_and_a_restart_goes_on(running: Job):
 @pytest.mark.timeout(900)
 def test_sigterm_to_spark_submit_finishes_the_batch(running: Job):
     """There the JVM is the process that a scheduler knows; Python is its child."""
-    stream = running.start(SUBMIT, source__max_offsets_per_trigger=20)
-    running.wait_until(lambda: running.commits() > 2, stream)
-    stream.send_signal(signal.SIGTERM)
-    assert running.ends(stream) == 0, running.log[-3000:]
-    assert "Traceback" not in running.log
-    assert running.batches() == running.finished()
-    assert not running.all_read(), "the stream was done before it was asked to stop"
+    stops_between_two_batches(running, SUBMIT)
 
 
 @pytest.mark.timeout(600)

@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,10 @@ def pipeline(encoder: Moody, tmp_path: Path) -> Iterator[Pipeline]:
     tables, ticks = NativeTables(tmp_path, buckets=2), itertools.count()
     tables.ensure()
     online = SqliteStore(tmp_path / "online.sqlite")
-    clock = lambda: NOW + timedelta(seconds=next(ticks))  # noqa: E731 - one line reads best
+
+    def clock() -> datetime:
+        return NOW + timedelta(seconds=next(ticks))
+
     attempts = tmp_path / "jude.attempt"
     yield make_pipeline(tables, online, clock, encode=resilient(encoder.encode), attempts_file=attempts)
     online.close()

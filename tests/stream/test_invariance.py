@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from hypothesis import given, settings
@@ -52,7 +53,7 @@ def _commit(truth: Truth, op: Op, lsn: int, offsets: Iterator[int], placeholders
             yield delete(key, lsn, offset=next(offsets))
             yield tombstone(key, next(offsets))
         return
-    if kind == "rename":
+    if before is not None and kind == "rename":
         row = {**before, "title": title}
         truth.rename(key, other, row, lsn)
         yield delete(key, lsn, tx_order=1, offset=next(offsets))
@@ -86,7 +87,7 @@ def feed(batches: list[list[Record]], tables: MemoryTables, online: MemoryOnline
     pipeline = make_pipeline(tables, online, clock=lambda: NOW + timedelta(seconds=next(ticks)))
     for number, rows in enumerate(batches):
         batch = records(rows)
-        apply_batch(lambda batch=batch: plan_on_driver(batch, pipeline), pipeline, Txn("stream", query, number))
+        apply_batch(partial(plan_on_driver, batch, pipeline), pipeline, Txn("stream", query, number))
 
 
 def cut(rows: list[Record], chance: random.Random) -> list[list[Record]]:
@@ -106,7 +107,7 @@ def served_texts(tables: MemoryTables, online: MemoryOnline) -> dict[str, str | 
             vector = tables.rows["embedding_store"][row["model_version"], row["input_hash"]]["vector"]
             by_vector[vector] = row["text_hash"]
     texts = {r["text_hash"]: r["text"] for r in tables.rows["text_history"].values()}
-    return {key[2]: put.vector and texts[by_vector[put.vector]] for key, (put, _) in online.rows.items()}
+    return {key[2]: texts[by_vector[put.vector]] if put.vector else None for key, (put, _) in online.rows.items()}
 
 
 def check_current(truth: Truth, tables: MemoryTables, online: MemoryOnline) -> None:

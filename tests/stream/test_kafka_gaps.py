@@ -156,8 +156,10 @@ def test_two_streams_on_the_same_tables_by_mistake_end_in_the_tables_of_one(topi
             failures.append(error)
 
     threads = [threading.Thread(target=run, args=(name,)) for name in ("one", "two")]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert not failures
     topic.run(stream_name="alone", tables="fresh")
     for name in ("text_history", "embedding_current"):

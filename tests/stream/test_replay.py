@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,10 @@ def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
     tables, ticks = NativeTables(tmp_path, buckets=2), itertools.count()
     tables.ensure()
     online = SqliteStore(tmp_path / "online.sqlite")
-    clock = lambda: NOW + timedelta(seconds=next(ticks))  # noqa: E731 - one line reads best
+
+    def clock() -> datetime:
+        return NOW + timedelta(seconds=next(ticks))
+
     yield make_pipeline(tables, online, clock, entities=with_limit(200))
     online.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,7 +41,7 @@ def stream(folder: Path, query: str, together: threading.Barrier, failures: list
             once = make_pipeline(
                 tables, online, commit_attempts=50, after=lambda step, f=first: next(f, lambda s: None)(step)
             )
-            apply_batch(lambda batch=batch: plan_on_driver(batch, pipeline), once, Txn("stream", query, number))
+            apply_batch(partial(plan_on_driver, batch, pipeline), once, Txn("stream", query, number))
     except BaseException as error:
         failures.append(error)
         together.abort()
@@ -52,24 +53,26 @@ def test_two_streams_on_the_same_tables_give_the_tables_of_one(tmp_path: Path):
     alone, both = tmp_path / "alone", tmp_path / "both"
     for folder, queries in ((alone, ["q1"]), (both, ["q1", "q2"])):
         NativeTables(folder / "tables", buckets=2).ensure()
-        together, failures = threading.Barrier(len(queries)), []
+        together, failures = threading.Barrier(len(queries)), list[BaseException]()
         threads = [threading.Thread(target=stream, args=(folder, q, together, failures)) for q in queries]
-        [t.start() for t in threads]
-        [t.join() for t in threads]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         assert not failures
     for name in ("text_history", "embedding_current"):
         assert distinct(both, name) == distinct(alone, name), name
     assert hashes(both) == hashes(alone)
 
 
-def test_a_conflict_that_never_ends_fails_the_batch_and_says_so(tmp_path: Path):
+def test_a_conflict_that_never_ends_fails_the_batch_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tables = NativeTables(tmp_path / "tables", buckets=2)
     tables.ensure()
 
     def conflict(rows: object, txn: Txn) -> None:
         raise CommitConflictError("another writer was faster")
 
-    tables.merge_current = conflict
+    monkeypatch.setattr(tables, "merge_current", conflict)
     pauses: list[float] = []
     online = SqliteStore(tmp_path / "online.sqlite")
     pipeline = make_pipeline(tables, online, commit_attempts=3, pause=pauses.append)

@@ -49,7 +49,7 @@ def pointers(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=CURRENT)
 
 
-def text(entity_id: str, position: str, **changed: Any) -> dict[str, Any]:
+def text(entity_id: str, position: str | None, **changed: Any) -> dict[str, Any]:
     """A row of text_history."""
     return {
         "entity_type": "job",
@@ -74,8 +74,8 @@ def texts(*rows: dict[str, Any]) -> pa.Table:
 
 def quarantined(quarantine_id: str, attempt: str) -> pa.Table:
     """A row of quarantine."""
-    row = {"quarantine_id": quarantine_id, "attempt": attempt, "status": "open", "error_class": "not_json"}
-    row |= {"error": "It is not JSON.", "source_epoch": 0, "quarantined_at": NOON}
+    row: dict[str, Any] = {"quarantine_id": quarantine_id, "attempt": attempt, "status": "open"}
+    row |= {"error_class": "not_json", "error": "It is not JSON.", "source_epoch": 0, "quarantined_at": NOON}
     return pa.Table.from_pylist([row], schema=QUARANTINE.schema)
 
 

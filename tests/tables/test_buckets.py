@@ -36,10 +36,10 @@ def test_other_numbers_than_powers_of_two_are_refused(wrong: int):
 
 @pytest.mark.spark
 def test_spark_gives_the_same_buckets(spark):
-    from pyspark.sql import functions as F  # noqa: N812 - the name that every Spark user knows
+    from pyspark.sql.functions import col
 
     rows = [(kind, entity_id) for kind in ("job", "", "Bewerbung ü") for entity_id in ODD]
     keys = spark.createDataFrame(rows, "kind string, id string")
     for buckets in (1, 8, 4096):
-        found = keys.select(bucket_column(F.col("kind"), F.col("id"), buckets)).collect()
+        found = keys.select(bucket_column(col("kind"), col("id"), buckets)).collect()
         assert [r[0] for r in found] == [bucket(kind, entity_id, buckets) for kind, entity_id in rows]

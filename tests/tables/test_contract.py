@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deltalake import DeltaTable
@@ -221,7 +222,8 @@ def test_every_history_table_anti_joins_on_its_own_key(open_tables: OpenTables, 
 def test_a_ledger_row_with_maps_is_kept_once(open_tables: OpenTables, root: Path):
     import pyarrow as pa
 
-    row = {c.name: 1 for c in LEDGER.columns} | {"writer_query": "s1", "model_version": "m1", "entity_type": ""}
+    row: dict[str, Any] = {c.name: 1 for c in LEDGER.columns}
+    row |= {"writer_query": "s1", "model_version": "m1", "entity_type": ""}
     row |= {"started_at": at(0), "seconds": [("plan", 0.5)], "freshness": [(10, 3)]}
     for tables in (open_tables(), open_tables()):
         tables.append("ledger", pa.Table.from_pylist([row], schema=LEDGER.schema), batch(1))

@@ -162,8 +162,8 @@ def test_spark_makes_the_same_table_and_checks_it_by_the_same_rules(spark, tmp_p
 
     native_ensure.ensure_table(EMBEDDING_CURRENT, str(native), {})
     ours, theirs = found_in(spark, name), native_ensure.found_in(DeltaTable(native))
-    fields = lambda found: [(f["name"], f["metadata"]) for f in found.schema["fields"]]  # noqa: E731 - one line reads best
-    assert fields(ours) == fields(theirs)
+    made, expected = ([(f["name"], f["metadata"]) for f in found.schema["fields"]] for found in (ours, theirs))
+    assert made == expected
     assert (ours.partition_by, ours.min_reader, ours.min_writer) == (theirs.partition_by, 1, 3)
     same = {k: v for k, v in theirs.properties.items() if "constraints" not in k}
     assert same.items() <= ours.properties.items()

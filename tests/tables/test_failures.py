@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from jude.errors import TerminalTableError, TransientTableError
-from jude.tables import data_files
 from jude.tables.failures import storage_error
 from jude.tables.native import NativeTables
 from jude.tables.protocol import TextKey
@@ -25,7 +24,7 @@ def test_a_full_disk_while_data_is_written_loses_nothing_and_passes(root: Path, 
     tables = NativeTables(root, buckets=BUCKETS)
     tables.merge_current(pointers(pointer("j1", "p1")), batch(0))
     with monkeypatch.context() as broken:
-        broken.setattr(data_files.pq, "write_table", full)
+        broken.setattr("jude.tables.data_files.pq.write_table", full)
         with pytest.raises(TransientTableError, match="no space left"):
             tables.append("text_history", texts(text("j1", "p1")), batch(0))
         with pytest.raises(TransientTableError, match="no space left"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -29,11 +30,9 @@ if TYPE_CHECKING:
 APPENDED = ("text_history", "embedding_store", "embedding_history", "ledger")
 
 
-@dataclass
-class Wanted:
-    target_mib: int = 128
-    small_files: int = 4
-    retention_hours: int = 0
+def wanted(small_files: int = 4, retention_hours: int = 0) -> Any:
+    """Settings of maintenance that may forget at once, which the real ones refuse."""
+    return SimpleNamespace(target_mib=128, small_files=small_files, retention_hours=retention_hours)
 
 
 class Writer:
@@ -51,7 +50,7 @@ class Writer:
             lsn = 100 * (self.batches + 1)
             rows = [upsert(f"j{n}", lsn + n, job(f"Cook {self.batches}.{n}")) for n in range(3)]
             batch = records([*rows, delete("j2", lsn + 9)])
-            apply_batch(lambda batch=batch: plan_on_driver(batch, self.pipeline), self.pipeline,
+            apply_batch(partial(plan_on_driver, batch, self.pipeline), self.pipeline,
                         Txn("stream", "q1", self.batches))  # fmt: skip
             self.batches += 1
 
@@ -65,7 +64,7 @@ def test_a_pass_between_batches_changes_no_row_and_stops_no_batch(tmp_path: Path
     plain.write(16)
     for _ in range(2):
         kept.write(8)
-        done = {each.table: each for each in maintain(str(kept.root), {}, Wanted())}
+        done = {each.table: each for each in maintain(str(kept.root), {}, wanted())}
         assert not any(each.yielded for each in done.values())
         assert all(done[name].files_after == 1 < done[name].files_before for name in APPENDED)
         assert all(done[name].vacuumed for name in (*APPENDED, "embedding_current"))
@@ -77,7 +76,7 @@ def test_few_files_are_left_alone(tmp_path: Path) -> None:
     writer = Writer(tmp_path)
     writer.write(3)
     before = {name: files(writer.root, name) for name in APPENDED}
-    maintain(str(writer.root), {}, Wanted(small_files=32))
+    maintain(str(writer.root), {}, wanted(small_files=32))
     assert {name: files(writer.root, name) for name in APPENDED} == before
 
 
@@ -85,7 +84,7 @@ def test_readers_keep_replaced_files_for_the_time_of_retention(tmp_path: Path) -
     writer = Writer(tmp_path)
     writer.write(8)
     reader = DeltaTable(str(writer.root / "text_history"))
-    done = {each.table: each for each in maintain(str(writer.root), {}, Wanted(retention_hours=24))}
+    done = {each.table: each for each in maintain(str(writer.root), {}, wanted(retention_hours=24))}
     assert (done["text_history"].vacuumed, done["text_history"].files_after) == (0, 1)
     assert reader.to_pyarrow_table().num_rows == len(rows_of(writer.root, "text_history"))
 
@@ -95,7 +94,7 @@ def test_the_log_of_current_forgets_what_was_replaced_an_hour_ago(tmp_path: Path
     """Each checkpoint names every replaced file that is not forgotten yet: those of a week would be millions."""
     writer = Writer(tmp_path, timedelta(hours=age_hours))
     writer.write(4)
-    maintain(str(writer.root), {}, Wanted(retention_hours=168))
+    maintain(str(writer.root), {}, wanted(retention_hours=168))
     (checkpoint,) = (writer.root / "embedding_current" / "_delta_log").glob("*.checkpoint.parquet")
     assert pc.count(pq.read_table(checkpoint)["remove"]).as_py() == named
 
@@ -110,7 +109,7 @@ def test_a_pass_by_spark_changes_no_row_and_stops_no_batch(spark: SparkSession, 
     plain.write(3)
     kept.write(2)
     looked_at = ("text_history", "embedding_current")  # every command of Spark takes seconds
-    maintain_by_spark(spark, {name: f"delta.`{kept.root}/{name}`" for name in looked_at}, Wanted())
+    maintain_by_spark(spark, {name: f"delta.`{kept.root}/{name}`" for name in looked_at}, wanted())
     assert files(kept.root, "text_history") == 1
     kept.write(1)
     for name in looked_at:

@@ -40,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"entity_id": "p1", "position": "1", "input_hash": "nurse", "entity_type": "member"},
         {"entity_id": "j1", "position": "3", "input_hash": "two", "model_version": "m2"},
     )
-    past = [
+    past: list[dict[str, Any]] = [
         {"entity_id": "j1", "position": "1", "input_hash": "nurse", "available_at": minutes(1)},
         {"entity_id": "j2", "position": "2", "input_hash": "cook", "available_at": minutes(2)},
         {"entity_id": "j1", "position": "3", "input_hash": "chef", "available_at": minutes(3)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,9 +56,9 @@ def test_a_list_may_hold_numbers_or_not_be_one() -> None:
 
 
 @given(st.lists(st.text(max_size=5)), st.randoms())
-def test_order_and_repeats_of_a_list_do_not_matter(items: list[str], random: object) -> None:
+def test_order_and_repeats_of_a_list_do_not_matter(items: list[str], random: Random) -> None:
     shuffled = items + items[:2]
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
 
     assert render(JOB, {"skills": json.dumps(items)}) == render(JOB, {"skills": json.dumps(shuffled)})
 

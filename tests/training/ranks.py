@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -73,10 +74,9 @@ def be_rank(rank: int, out: Path) -> None:
 def main(out: Path) -> None:
     """Import once, then fork: four times the imports would be most of the test."""
     os.environ["DS_ACCELERATOR"] = "cpu"
-    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401 - with ZeRO comes torch's compiler, before the fork
-    import peft  # noqa: F401 - before the fork
-    import transformers.models.bert.modeling_bert  # noqa: F401 - before the fork
-
+    # muon_optimizer: with ZeRO comes torch's compiler
+    for name in ("deepspeed.runtime.zero.muon.muon_optimizer", "peft", "transformers.models.bert.modeling_bert"):
+        import_module(name)
     ended = fork_ranks(RANKS, lambda rank: be_rank(rank, out))
     assert [status for status, _ in ended] == [0] * RANKS
     killed_and_resumed(out)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 
 from jude.training.data import BatchMaker
+from jude.training.plan.memory import Checkpointing
 from jude.training.settings import LossSettings, ModelSettings
 from jude.training.towers import Towers
 from tests.training.tiny import EVERY_TERM, random_data, step_of, tiny_bert, tiny_towers, whole_batch
 
-CLOSE = {"rtol": 1e-5, "atol": 1e-7}
+CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-7}
 TERMS = ("bce", "nce", "vp")
 ONE_TERM = {
     "bce": LossSettings(bce=1, nce=0),
@@ -23,12 +23,7 @@ ONE_TERM = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def gradients(loss: LossSettings, chunk_tokens: int, kept_tokens: int = 0) -> tuple[dict[str, float], torch.Tensor]:
@@ -82,7 +77,7 @@ def test_dropout_drops_the_same_in_both_passes() -> None:
 
 
 @pytest.mark.parametrize("checkpointing", ["selective", "full"])
-def test_checkpointing_changes_memory_only(checkpointing: str) -> None:
+def test_checkpointing_changes_memory_only(checkpointing: Checkpointing) -> None:
     data = random_data()
     ids = [data.token_ids(n) for n in range(6)]
     grads = []
@@ -143,6 +138,7 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted() -> None:
     step, objective = step_of(towers, data, EVERY_TERM, 100)
     before = [p.detach().clone() for p in towers.parameters()]
     with torch.no_grad():
-        objective.head.bias.fill_(float("nan"))  # type: ignore[union-attr]
+        for parameter in objective.head.parameters():
+            parameter.fill_(float("nan"))
     assert step(whole_batch(data), rate=0.1).skipped
     assert all(torch.equal(a, b) for a, b in zip(before, towers.parameters(), strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -24,8 +24,8 @@ CPU = torch.device("cpu")
 IDS = [np.asarray(ids, np.int32) for ids in inputs()]
 
 
-def towers_of(folder: Path, roles: Literal["qkv", "all"] = "qkv", **model: str) -> Towers:
-    settings = ModelSettings(base=str(folder), max_tokens=64, device="cpu", **model)  # type: ignore[arg-type]
+def towers_of(folder: Path, roles: Literal["qkv", "all"] = "qkv", **model: Any) -> Towers:
+    settings = ModelSettings(base=str(folder), max_tokens=64, device="cpu", **model)
     torch.manual_seed(0)
     lora = LoraSettings(rank=2, alpha=4, roles=roles)
     return Towers(open_model(find_base(str(folder)), settings, CPU), settings, lora)
@@ -107,7 +107,7 @@ def test_liger_is_refused_where_it_could_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.gpu
 def test_liger_is_in_use_and_equal_to_eager(tmp_path: Path) -> None:
-    pytest.importorskip("liger_kernel")
+    pytest.importorskip("liger_kernel", reason="liger-kernel is not installed: it runs on GPUs alone")
     folder = build("llama", tmp_path, pooling="mean", rope_scaling=None)
     eager = alone(folder)  # before: Liger patches the rotation for the whole process
     device = torch.device("cuda")

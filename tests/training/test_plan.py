@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def towers_of(family: str, way: Way) -> Towers:
     if way.bytes_per_number == 2:
         model = model.to(torch.bfloat16)
     settings = ModelSettings(max_tokens=64, checkpointing=way.checkpointing)
-    lora = None if way.rank is None else LoraSettings(rank=way.rank, roles=way.roles)  # type: ignore[arg-type]
+    lora = None if way.rank is None else LoraSettings(rank=way.rank, roles=way.roles)
     return Towers(model, settings, lora).train()
 
 
@@ -75,7 +75,7 @@ CASES = [
 
 @pytest.mark.parametrize(("family", "size", "rank", "roles", "checkpointing"), CASES)
 def test_what_autograd_keeps_is_what_was_planned(
-    family: str, size: int, rank: int | None, roles: str, checkpointing: Any
+    family: str, size: int, rank: int | None, roles: Literal["qkv", "all"], checkpointing: Any
 ) -> None:
     way = Way(rank=rank, roles=roles, checkpointing=checkpointing, bytes_per_number=size)
     towers = towers_of(family, way)
@@ -89,7 +89,7 @@ def test_what_autograd_keeps_is_what_was_planned(
 
 @pytest.mark.parametrize("family", ["bert", "llama", "qwen2"])
 @pytest.mark.parametrize("roles", ["qkv", "all"])
-def test_parameters_are_counted_as_they_are_built(family: str, roles: str) -> None:
+def test_parameters_are_counted_as_they_are_built(family: str, roles: Literal["qkv", "all"]) -> None:
     shape = shape_of(family, config_of(family).to_dict())
     towers = towers_of(family, Way(rank=8, roles=roles))
     pooler = [p.numel() for name, p in towers.named_parameters() if "pooler" in name]

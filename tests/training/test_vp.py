@@ -1,6 +1,6 @@
 """The VP loss against the hand-computed vectors of its definition (double precision)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from jude.training.losses.vp import quadratic_loss
 from jude.training.losses.vp_forms import ecdf, kernel_form, score_form, uniform_form
 from jude.training.settings import VPSettings
 
+Form = Literal["score", "uniform", "uniform_mean", "kernel"]
 Orientation = Literal["low", "high", "both"]
 
 EXACT = {"atol": 1e-9, "rtol": 0.0}
@@ -22,12 +23,12 @@ def double(*values: float) -> Tensor:
     return tensor(values, dtype=torch.float64)
 
 
-def close(found: Tensor, expected: Tensor | float, **tolerance: float) -> None:
+def close(found: Tensor, expected: Tensor | float, **tolerance: Any) -> None:
     torch.testing.assert_close(found, torch.as_tensor(expected, dtype=torch.float64), **tolerance)
 
 
-def options(tau: float, form: str = "uniform", orientation: Orientation = "low") -> VPSettings:
-    return VPSettings(form=form, tau=tau, orientation=orientation, normalise_v=False, scale_predicates=False)  # type: ignore[arg-type]
+def options(tau: float, form: Form = "uniform", orientation: Orientation = "low") -> VPSettings:
+    return VPSettings(form=form, tau=tau, orientation=orientation, normalise_v=False, scale_predicates=False)
 
 
 X, Y, F = double(0.2, 0.5, 0.9), double(1, 0, 1), double(0.7, 0.4, 0.6)
@@ -123,12 +124,12 @@ def test_both_ends_are_the_mean_of_the_two() -> None:
 
 @pytest.mark.parametrize("form", ["score", "uniform", "uniform_mean", "kernel"])
 @pytest.mark.parametrize("orientation", ["low", "high", "both"])
-def test_gradients_are_those_of_the_value(form: str, orientation: Orientation) -> None:
+def test_gradients_are_those_of_the_value(form: Form, orientation: Orientation) -> None:
     torch.manual_seed(1)
     points, phi = torch.rand(6, 3, dtype=torch.float64), torch.rand(6, 2, dtype=torch.float64)
     labels = (torch.rand(6, dtype=torch.float64) > 0.5).double()
     ranks = torch.rand(6, dtype=torch.float64)  # V and the predicates are constants
-    chosen = VPSettings(form=form, orientation=orientation)  # type: ignore[arg-type]
+    chosen = VPSettings(form=form, orientation=orientation)
     predictions = torch.rand(6, dtype=torch.float64).requires_grad_()
     torch.autograd.gradcheck(lambda f: quadratic_loss(f, labels, ranks, chosen, phi, points), (predictions,))
 

@@ -14,6 +14,7 @@ from jude.training.data.pairs import checked
 from jude.training.engines import EngineKind, open_engine
 from jude.training.gather import Group
 from jude.training.objective import Objective
+from jude.training.plan.memory import Checkpointing
 from jude.training.settings import BatchSettings, LoraSettings, LossSettings, ModelSettings, RunSettings, VPSettings
 from jude.training.step import Step
 from jude.training.towers import Towers
@@ -69,8 +70,10 @@ def tiny_bert(seed: int = 0) -> torch.nn.Module:
     return BertModel(config, add_pooling_layer=False).requires_grad_(False)
 
 
-def tiny_towers(dropout: float = 0.0, checkpointing: str = "none", roles: Literal["qkv", "all"] = "qkv") -> Towers:
-    model = ModelSettings(checkpointing=checkpointing)  # type: ignore[arg-type]
+def tiny_towers(
+    dropout: float = 0.0, checkpointing: Checkpointing = "none", roles: Literal["qkv", "all"] = "qkv"
+) -> Towers:
+    model = ModelSettings(checkpointing=checkpointing)
     towers = Towers(tiny_bert(), model, LoraSettings(rank=4, alpha=8, dropout=dropout, roles=roles))
     torch.manual_seed(1)
     for name, parameter in towers.named_parameters():

@@ -60,7 +60,7 @@ def plan_command(
         raise TerminalSettingsError(f"There is no GPU {gpu!r} to plan for. Known: {', '.join(GPUS)}.")
     shape = shape_named(model)
     way = Way(
-        gpus=gpus, rank=None if roles is Roles.FULL else rank, roles="all" if roles is Roles.FULL else roles.value,
+        gpus=gpus, rank=None if roles is Roles.FULL else rank, roles="qkv" if roles is Roles.QKV else "all",
         zero=zero, chunk_tokens=chunk_tokens, kept_tokens=kept_tokens, batch_pairs=batch, text_tokens=text_tokens,
     )  # fmt: skip
     plans = _plans(shape, way, GPUS[gpu], 2 * pairs * text_tokens, utilisation)

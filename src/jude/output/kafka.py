@@ -86,7 +86,7 @@ class KafkaOutput:
 
 def _ensure_topic(common: Mapping[str, str], topic: str, partitions: int) -> None:
     from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # it is not in __all__
+    from confluent_kafka.admin import AdminClient, NewTopic
 
     admin: Any = AdminClient({**common, "log_level": 3})
     try:

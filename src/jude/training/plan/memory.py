@@ -22,7 +22,7 @@ class Way:
 
     gpus: int = 1
     rank: int | None = 16  # of LoRA; None: all weights are trained
-    roles: str = "qkv"  # qkv | all
+    roles: Literal["qkv", "all"] = "qkv"
     zero: int = 1  # stage; this trainer has 0 (plain) and 1
     bytes_per_number: int = 2  # of base and activations: 2 bfloat16, 4 float32
     checkpointing: Checkpointing = "none"
