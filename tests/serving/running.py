@@ -55,6 +55,14 @@ class Watched:
         return vectors
 
 
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end, "it did not happen within ten seconds"
+        time.sleep(0.002)
+
+
 def watched(**how: Any) -> Callable[[EncoderSpec], LoadedModel]:
     """Open models as usual, with a watched encoder."""
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import grpc
@@ -22,19 +21,11 @@ from jude.serving.models import LoadedModel, open_model
 from jude.serving.refusal import Code, RefusedError
 from jude.serving.v1 import embedding_pb2 as pb
 from jude.serving.wire_status import DETAILS_KEY, PUSHBACK_KEY
-from tests.serving.running import Running, Watched, running, watched
+from tests.serving.running import Running, Watched, running, until, watched
 
 # At warm-up 1,000 tokens a second, so a pass of 100 ms takes 100 tokens, and a queue of 0.2 s 200.
 SLOW = 0.001
 JOB = Wanted(entity_type="job")
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for what another thread is about to do."""
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end, "it did not happen within ten seconds"
-        time.sleep(0.002)
 
 
 class Held:
