@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from jude.changes.decode import decode
-from jude.changes.position import Position, parse_position, tombstone_position
+from jude.changes.position import MAX_EPOCH, Position, parse_position, tombstone_position
 from jude.entities import Entities, Entity, TextField
 from tests.stories import (
     COMMITTED_MS,
@@ -76,6 +76,9 @@ BAD_VALUES = [
     (envelope("u", ROW, True), "bad_lsn"),
     (orjson.dumps(envelope("u", ROW, 77)).replace(b"77", b"18446744073709551616"), "bad_lsn"),
     (orjson.dumps(envelope("u", ROW, 77)).replace(b"77", b"1" * 40), "bad_lsn"),
+    (envelope("u", ROW, 1, tx_order=2**32), "bad_transaction"),
+    (envelope("u", ROW, 1, tx_order=-1), "bad_transaction"),
+    (envelope("u", ROW, 1) | {"transaction": {"total_order": "1"}}, "bad_transaction"),
     (envelope("u", {**ROW, "title": 7}, 1), "wrong_field_type"),
     (envelope("u", {**ROW, "title": {"de": "Koch"}}, 1), "wrong_field_type"),
     (envelope("u", {**ROW, "title": ["a"]}, 1), "wrong_field_type"),
@@ -250,6 +253,13 @@ def test_positions_sort_as_strings_like_the_tuples():
     ]
     assert sorted(map(str, places)) == [str(p) for p in sorted(places)]
     assert all(parse_position(str(p)) == p for p in places)
+
+
+def test_the_last_position_of_all_has_the_width_of_every_other():
+    """A wider one would sort before smaller ones."""
+    last = upsert("j1", 2**64 - 1, job(), tx_order=2**32 - 1, offset=0)
+    (change,) = decode(records([last]), ENTITIES, MAX_EPOCH, NOW).changes.to_pylist()
+    assert change["position"] == "ffffffff-ffffffffffffffff-1-ffffffff-0000000000000000"
 
 
 def test_a_tombstone_stands_just_after_the_stored_change():

@@ -14,10 +14,10 @@ PLACES = {"writer_query", "writer_batch", "model_version", "entity_type", "start
 
 
 def jobs() -> BatchCounts:
-    """Ten events: one quarantined, two superseded, one stale, three unchanged, one deleted, two changed."""
+    """Eleven events: one quarantined, two superseded, one stale, three unchanged, one deleted, three changed."""
     return BatchCounts(
         control=4,
-        events_in=10,
+        events_in=11,
         quarantined=1,
         superseded=2,
         stale=1,
@@ -25,7 +25,8 @@ def jobs() -> BatchCounts:
         unchanged_columns=2,
         unchanged_text=1,
         deleted=1,
-        changed=2,
+        changed=3,
+        duplicate_in_batch=1,
         already_stored=1,
         inferences=1,
         tokens=77,
@@ -44,9 +45,9 @@ def test_counts_that_add_up_pass() -> None:
 @pytest.mark.parametrize(
     ("counter", "sentence"),
     [
-        ("events_in", "events_in = 11, its parts give 10"),
-        ("stale", "events_in = 10, its parts give 11"),
-        ("inferences", "changed = 2, its parts give 3"),
+        ("events_in", "events_in = 12, its parts give 11"),
+        ("stale", "events_in = 11, its parts give 12"),
+        ("inferences", "changed = 3, its parts give 4"),
         ("unchanged_text", "unchanged = 3, its parts give 4"),
     ],
 )
@@ -73,7 +74,7 @@ def test_negative_counts_that_add_up_are_broken() -> None:
 def test_counts_add() -> None:
     both = jobs() + jobs()
     assert asdict(both) == {name: 2 * count for name, count in asdict(jobs()).items()}
-    assert both.skipped == 14
+    assert both.skipped == 16
 
 
 def test_one_row_per_entity_type_in_the_tables_schema() -> None:
@@ -89,7 +90,7 @@ def test_one_row_per_entity_type_in_the_tables_schema() -> None:
     assert rows.schema == LEDGER.schema
     unknown, job = rows.to_pylist()
     assert (unknown["entity_type"], unknown["quarantined"], unknown["freshness"]) == ("", 1, [])
-    assert (job["entity_type"], job["events_in"], job["started_at"]) == ("job", 10, NOON)
+    assert (job["entity_type"], job["events_in"], job["started_at"]) == ("job", 11, NOON)
     assert job["freshness"] == [(3, 1), (12, 2)]
     assert job["seconds"] == unknown["seconds"] == [("plan", 0.25), ("encode", 1.5)]
 

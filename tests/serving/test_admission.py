@@ -27,6 +27,7 @@ def refusal(call: Callable[..., object], *args: object) -> RefusedError:
 
 def test_sizes_that_can_never_pass_are_invalid() -> None:
     assert refusal(check_size, GATES, 0, 10, 0, 0.0).code is Code.INVALID_ARGUMENT
+    check_size(GATES, 10, 10, 0, 0.0)
     assert refusal(check_size, GATES, 11, 10, 0, 0.0).code is Code.INVALID_ARGUMENT
 
 
