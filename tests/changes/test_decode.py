@@ -265,3 +265,50 @@ def test_the_last_position_of_all_has_the_width_of_every_other():
 def test_a_tombstone_stands_just_after_the_stored_change():
     stored, later = str(Position(0, 10, 1, 2, 0)), str(Position(0, 10, 1, 3, 0))
     assert stored < tombstone_position(stored, 99) < later
+
+
+ARTICLES = Entity(
+    "article", "press.public.articles", "id", (TextField("title"), TextField("tags", kind="list")), "title",
+    updated_at="edited",
+)  # fmt: skip
+
+
+def article(**columns: Any) -> dict[str, Any]:
+    rows = [upsert("a1", 1, {"title": "Bread", "tags": None, "edited": None} | columns, topic=ARTICLES.topic)]
+    (change,) = decode(records(rows), Entities([ARTICLES]), 0, NOW).changes.to_pylist()
+    return change
+
+
+@pytest.mark.parametrize(
+    ("edited", "source_ts"),
+    [
+        ("2024-05-01T10:00:00+02:00", datetime(2024, 5, 1, 8, tzinfo=UTC)),
+        ("2024-05-01T10:00:00", datetime(2024, 5, 1, 10, tzinfo=UTC)),
+        (1_714_557_600_000, datetime(2024, 5, 1, 10, tzinfo=UTC)),
+        ("the first of May", COMMITTED),
+        ("9999-01-01T00:00:00", COMMITTED),
+        (True, COMMITTED),
+        (None, COMMITTED),
+    ],
+)
+def test_an_entity_may_have_a_column_that_says_when_it_changed(edited: Any, source_ts: datetime):
+    assert article(edited=edited)["source_ts"] == source_ts
+
+
+def test_a_delete_has_no_column_that_says_when():
+    gone = records([delete("a1", 2, topic=ARTICLES.topic)])
+    (change,) = decode(gone, Entities([ARTICLES]), 0, NOW).changes.to_pylist()
+    assert (change["op"], change["source_ts"], change["error_class"]) == ("d", COMMITTED, None)
+
+
+@pytest.mark.parametrize(
+    ("tags", "read"),
+    [(["rye", None, "yeast"], '["rye","yeast"]'), ([], "[]"), ([None], "[]"), (None, None), ("rye", "rye")],
+)
+def test_a_list_column_is_read_as_json_without_its_nulls(tags: Any, read: str | None):
+    assert dict(article(tags=tags)["fields"])["tags"] == read
+
+
+@pytest.mark.parametrize("tags", [["rye", 7], [["rye"]], {"rye": 1}, 7])
+def test_a_list_column_holds_texts_and_nothing_else(tags: Any):
+    assert article(tags=tags)["error_class"] == "wrong_field_type"
