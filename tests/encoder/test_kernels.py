@@ -61,20 +61,3 @@ def test_the_vectors_are_the_same_by_plain_products(
 
     assert not kernels._onednn_packs(torch.float32)
     np.testing.assert_allclose((plain.encode(inputs()) * packed).sum(1), 1, atol=1e-6 if compute == "float32" else 1e-3)
-
-
-@pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("key_heads", [4, 2])
-def test_attention_in_bfloat16_is_that_of_torch(monkeypatch: pytest.MonkeyPatch, key_heads: int, causal: bool) -> None:
-    monkeypatch.setattr(kernels, "_CACHED_SCORES", 5000)  # the longer texts take their heads in several parts
-    monkeypatch.setattr(kernels, "_LONGEST_IN_PRODUCTS", 60)  # the longest takes torch's own way
-    lengths = [1, 1, 7, 7, 7, 40, 60, 61]
-    torch.manual_seed(7)
-    q, k, v = (torch.randn(sum(lengths), heads, 16).bfloat16() for heads in (4, key_heads, key_heads))
-
-    with torch.inference_mode():
-        made = kernels.attend(q, k, v, lengths, causal=causal).float()
-        exact = kernels.attend(q.float(), k.float(), v.float(), lengths, causal=causal)
-
-    np.testing.assert_allclose(made, exact, atol=0.03)
-    assert torch.cosine_similarity(made, exact).min() > 0.9999

@@ -16,11 +16,13 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from jude.encoder import fused
 from jude.encoder.kernels import Dense, LayerNorm, Product, attend, attend_once
 from jude.encoder.pooling import places
 from jude.encoder.weights import Weights
 
 FAMILIES: Final = frozenset({"bert", "roberta", "xlm-roberta"})
+_FUSED: Final = torch.bfloat16  # in float32 PyTorch's attention is as fast, and BERT has nothing else to fuse
 
 
 def reads(config: dict[str, Any]) -> bool:
@@ -42,13 +44,23 @@ class Layer:
     narrow_norm: LayerNorm
 
     def __call__(self, x_TD: Tensor, lengths: Sequence[int], only_B: Tensor | None = None) -> Tensor:
-        q_THE, k_THE, v_THE = self.query_key_value(x_TD).view(len(x_TD), 3, self.heads, -1).unbind(1)
-        if only_B is None:
-            mixed_TD = attend(q_THE, k_THE, v_THE, lengths, causal=False)
-        else:
-            x_TD, mixed_TD = x_TD[only_B], attend_once(q_THE[only_B], k_THE, v_THE, lengths)
+        mixed_TD = self._mixed(self.query_key_value(x_TD), lengths, only_B)
+        if only_B is not None:
+            x_TD = x_TD[only_B]
         x_TD = self.attended_norm(self.attended.plus(mixed_TD, x_TD))
         return self.narrow_norm(self.narrow.plus(self.wide(x_TD), x_TD))
+
+    def _mixed(self, qkv_TF: Tensor, lengths: Sequence[int], only_B: Tensor | None) -> Tensor:
+        if qkv_TF.dtype == _FUSED and fused.fuses(qkv_TF):
+            asked_BF = qkv_TF if only_B is None else qkv_TF[only_B]
+            width = qkv_TF.shape[1] // (3 * self.heads)
+            return fused.attend(
+                asked_BF, qkv_TF, lengths, only_B, heads=self.heads, key_heads=self.heads, width=width, causal=False
+            )
+        q_THE, k_THE, v_THE = qkv_TF.view(len(qkv_TF), 3, self.heads, -1).unbind(1)
+        if only_B is None:
+            return attend(q_THE, k_THE, v_THE, lengths, causal=False)
+        return attend_once(q_THE[only_B], k_THE, v_THE, lengths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,8 @@ def open_bert(config: dict[str, Any], weights: Weights) -> PackedBert:
     """
     eps = float(config["layer_norm_eps"])
     words_VD = weights.get("embeddings.word_embeddings.weight")
+    if words_VD.device.type == "cpu" and words_VD.dtype == _FUSED:
+        fused.prepare(_FUSED)
     # Every token of a single text has type 0, so that its embedding belongs to the position's.
     types = weights.get("embeddings.token_type_embeddings.weight")
     places_LD = weights.get("embeddings.position_embeddings.weight")[first_place(config) :] + types[0]

@@ -17,6 +17,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from jude.encoder import fused
 from jude.encoder.kernels import Dense, Product, RootMeanSquareNorm, attend, attend_once
 from jude.encoder.pooling import places
 from jude.encoder.weights import Weights
@@ -34,7 +35,16 @@ def reads(config: dict[str, Any], max_tokens: int) -> bool:
 
 
 Turns = tuple[Tensor, Tensor]
-"""Cosines and sines of the tokens' places: [T, 1, E] each, the sines of the left half negative."""
+"""Cosines and sines of places, the sines of the left half negative."""
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What all layers of a pass share: how long its texts are, and how far each token is turned."""
+
+    lengths: Sequence[int]
+    positions: Turns  # of every position: float32 [L, E] each
+    tokens: Turns | None  # of the tokens at hand: [T, 1, E] each; None: fused kernels look them up
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,43 +53,60 @@ class Heads:
 
     count: int
     norm: RootMeanSquareNorm
-    weight: Tensor | None  # of that norm, [E]; None: there is none
+    weight: Tensor | None  # of that norm, float32 [E]; None: there is none
 
     def __call__(self, x_TF: Tensor, turns: Turns) -> Tensor:
         x_THE = x_TF.view(len(x_TF), self.count, -1)
         if self.weight is not None:
-            x_THE = self.norm(x_THE)
-            turns = (turns[0] * self.weight, turns[1] * _swapped(self.weight))  # smaller than the heads of all tokens
+            x_THE, weight_E = self.norm(x_THE), self.weight.to(x_TF.dtype)
+            turns = (turns[0] * weight_E, turns[1] * _swapped(weight_E))  # smaller than the heads of all tokens
         return torch.addcmul(x_THE * turns[0], _swapped(x_THE), turns[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Queries of all tokens, or of one of each text, over keys and values."""
+
+    queries: Heads
+    keys: Heads
+    causal: bool
+
+    def __call__(self, q_BF: Tensor, kv_TF: Tensor, texts: Texts, only_B: Tensor | None) -> Tensor:
+        keys = self.keys.count
+        if texts.tokens is None:
+            norms = (self.queries.weight, self.keys.weight, self.keys.norm.eps)
+            return fused.attend(
+                q_BF, kv_TF, texts.lengths, only_B, heads=self.queries.count, key_heads=keys,
+                width=kv_TF.shape[1] // (2 * keys), causal=self.causal, norms=norms, turns=texts.positions,
+            )  # fmt: skip
+        k_TF, v_TF = kv_TF.chunk(2, dim=1)
+        k_THE, v_THE = self.keys(k_TF, texts.tokens), v_TF.view(len(v_TF), keys, -1)
+        if only_B is None:
+            return attend(self.queries(q_BF, texts.tokens), k_THE, v_THE, texts.lengths, causal=self.causal)
+        q_BHE = self.queries(q_BF, (texts.tokens[0][only_B], texts.tokens[1][only_B]))
+        return attend_once(q_BHE, k_THE, v_THE, texts.lengths)
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """Attention and feed-forward of one layer."""
 
-    causal: bool
     before: RootMeanSquareNorm
     query: Product  # apart from keys and values: in the last layer only pooled tokens ask
-    queries: Heads
     key_value: Product
-    keys: Heads
+    attention: Attention
     attended: Product
     between: RootMeanSquareNorm
     gate: Product
     up: Product
     down: Product
 
-    def __call__(self, x_TD: Tensor, turns: Turns, lengths: Sequence[int], only_B: Tensor | None = None) -> Tensor:
+    def __call__(self, x_TD: Tensor, texts: Texts, only_B: Tensor | None = None) -> Tensor:
         read_TD = self.before(x_TD)
-        k_TF, v_TF = self.key_value(read_TD).chunk(2, dim=1)
-        k_THE, v_THE = self.keys(k_TF, turns), v_TF.view(len(v_TF), self.keys.count, -1)
-        if only_B is None:
-            q_THE = self.queries(self.query(read_TD), turns)
-            mixed_TD = attend(q_THE, k_THE, v_THE, lengths, causal=self.causal)
-        else:
-            q_BHE = self.queries(self.query(read_TD[only_B]), (turns[0][only_B], turns[1][only_B]))
-            x_TD, mixed_TD = x_TD[only_B], attend_once(q_BHE, k_THE, v_THE, lengths)
-        x_TD = self.attended.plus(mixed_TD, x_TD)
+        kv_TF = self.key_value(read_TD)
+        if only_B is not None:
+            x_TD, read_TD = x_TD[only_B], read_TD[only_B]
+        x_TD = self.attended.plus(self.attention(self.query(read_TD), kv_TF, texts, only_B), x_TD)
         fed_TD = self.between(x_TD)
         return self.down.plus(self.up.times(fed_TD, self.gate(fed_TD)), x_TD)
 
@@ -89,9 +116,9 @@ class PackedDecoder:
     """The inner model of a decoder, without its language-model head."""
 
     embed: Callable[[Tensor], Tensor]  # ids [T] -> [T, D]
-    layers: Sequence[Callable[[Tensor, Turns, Sequence[int], Tensor | None], Tensor]]
+    layers: Sequence[Callable[[Tensor, Texts, Tensor | None], Tensor]]
     norm: RootMeanSquareNorm
-    turns: Turns  # of every position: [L, E]
+    turns: Turns  # of every position: float32 [L, E] each
     vocabulary: int
     pads: bool = False
 
@@ -105,12 +132,16 @@ class PackedDecoder:
 
         Such a token must be one that reads all of its text. Texts of equal length are fastest as neighbours.
         """
-        places_T = places(torch.tensor(lengths, device=ids_T.device))
-        turns = (self.turns[0][places_T, None], self.turns[1][places_T, None])
         x_TD = self.embed(ids_T)
+        texts = Texts(lengths, self.turns, None if fused.fuses(x_TD) else self._turns_of(lengths, x_TD))
         for layer in self.layers[:-1]:
-            x_TD = layer(x_TD, turns, lengths, None)
-        return self.norm(self.layers[-1](x_TD, turns, lengths, only_B))
+            x_TD = layer(x_TD, texts, None)
+        return self.norm(self.layers[-1](x_TD, texts, only_B))
+
+    def _turns_of(self, lengths: Sequence[int], like: Tensor) -> Turns:
+        places_T = places(torch.tensor(lengths, device=like.device))
+        cosines_LE, sines_LE = self.turns
+        return cosines_LE[places_T, None].to(like.dtype), sines_LE[places_T, None].to(like.dtype)
 
 
 def open_decoder(config: dict[str, Any], weights: Weights, max_tokens: int, *, causal: bool) -> PackedDecoder:
@@ -119,11 +150,13 @@ def open_decoder(config: dict[str, Any], weights: Weights, max_tokens: int, *, c
     Raises TerminalEnvironmentError when the weights are not those of the config.
     """
     words_VD = weights.get("embed_tokens.weight")
+    if words_VD.device.type == "cpu":
+        fused.prepare(words_VD.dtype)
     return PackedDecoder(
         embed=embedding_of(config, words_VD),
         layers=[_layer(config, weights, f"layers.{n}.", causal=causal) for n in range(config["num_hidden_layers"])],
         norm=norm_of(config, weights.get("norm.weight")),
-        turns=turns_of(config, max_tokens, words_VD),
+        turns=turns_of(config, max_tokens, words_VD.device),
         vocabulary=len(words_VD),
     )
 
@@ -141,14 +174,14 @@ def _swapped(x: Tensor) -> Tensor:
     return torch.cat(x.chunk(2, dim=-1)[::-1], dim=-1)
 
 
-def turns_of(config: dict[str, Any], max_tokens: int, like: Tensor) -> Turns:
-    """Rotary positions (Su 2021, RoFormer): `Turns` of every position, [L, E] each, computed in float32."""
+def turns_of(config: dict[str, Any], max_tokens: int, device: torch.device) -> Turns:
+    """Rotary positions (Su 2021, RoFormer): `Turns` of every position, float32 [L, E] each."""
     rope, positions = _rope(config), max(max_tokens, _FEWEST_POSITIONS)
     head_width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     pairs = torch.arange(0, head_width, 2, dtype=torch.float32) / head_width
     frequencies = _stretched(1.0 / float(rope.get("rope_theta", 10_000.0)) ** pairs, rope)
     angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)
-    return angles.cos().repeat(1, 2).to(like), torch.cat([-angles.sin(), angles.sin()], dim=1).to(like)
+    return angles.cos().repeat(1, 2).to(device), torch.cat([-angles.sin(), angles.sin()], dim=1).to(device)
 
 
 def _stretched(frequencies: Tensor, rope: dict[str, Any]) -> Tensor:
@@ -182,10 +215,14 @@ def norm_of(config: dict[str, Any], weight_D: Tensor | None = None) -> RootMeanS
     return RootMeanSquareNorm(float(config["rms_norm_eps"]), None if weight_D is None else _gained(config, weight_D))
 
 
-def heads_of(config: dict[str, Any], q_E: Tensor | None, k_E: Tensor | None) -> tuple[Heads, Heads]:
-    """Give the heads of queries, and those of keys; with the weights of their norms where they have any."""
-    norm, heads = norm_of(config), int(config["num_attention_heads"])
-    return Heads(heads, norm, q_E), Heads(int(config.get("num_key_value_heads") or heads), norm, k_E)
+def attention_of(config: dict[str, Any], q_E: Tensor | None, k_E: Tensor | None, *, causal: bool) -> Attention:
+    """Give the attention of a layer; with the weights of its heads' norms where they have any."""
+    heads = int(config["num_attention_heads"])
+    queries, keys = (
+        Heads(count, norm_of(config), None if weight_E is None else weight_E.float())
+        for count, weight_E in ((heads, q_E), (int(config.get("num_key_value_heads") or heads), k_E))
+    )
+    return Attention(queries, keys, causal)
 
 
 def _layer(config: dict[str, Any], weights: Weights, prefix: str, *, causal: bool) -> Layer:
@@ -194,14 +231,12 @@ def _layer(config: dict[str, Any], weights: Weights, prefix: str, *, causal: boo
         return Dense(*weights.together(*(prefix + name for name in names), inputs_D=inputs_D), activation)
 
     norms = [f"{prefix}self_attn.{part}_norm.weight" for part in "qk"]
-    queries, keys = heads_of(config, *(weights.get(name) if name in weights else None for name in norms))
+    q_E, k_E = (weights.get(name) if name in weights else None for name in norms)
     return Layer(
-        causal=causal,
         before=norm_of(config),
         query=product("self_attn.q_proj", behind="input_layernorm"),
-        queries=queries,
         key_value=product("self_attn.k_proj", "self_attn.v_proj", behind="input_layernorm"),
-        keys=keys,
+        attention=attention_of(config, q_E, k_E, causal=causal),
         attended=product("self_attn.o_proj"),
         between=norm_of(config),
         gate=product("mlp.gate_proj", behind="post_attention_layernorm", activation=activation_of(config)),

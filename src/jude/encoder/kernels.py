@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention, silu
 
+from jude.encoder import fused
+
 Run = tuple[int, int]
 """Neighbouring texts of equal length: how many, how long."""
 
 _TYPICAL_TOKENS = 1024  # of a forward pass: oneDNN chooses the layout of the weights by it
-_CACHED_SCORES = 1 << 17  # of attention, in float32: half of a core's second cache of 1 MiB
-_LONGEST_IN_PRODUCTS = 1024  # tokens: of longer texts the scores of one head alone are too many
 
 
 class Product(Protocol):
@@ -108,6 +108,8 @@ class RootMeanSquareNorm:
     weight: Tensor | None = None  # [D]; None: the products behind have it
 
     def __call__(self, x: Tensor) -> Tensor:
+        if x.ndim == 2 and self.weight is None and fused.fuses(x):
+            return fused.root_mean_square_norm(x, self.eps)
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         made = x * torch.rsqrt(length.square() / x.shape[-1] + self.eps).to(x.dtype)
         return made if self.weight is None else made * self.weight.to(x.dtype)
@@ -122,53 +124,16 @@ def attend(q_THE: Tensor, k_THE: Tensor, v_THE: Tensor, lengths: Sequence[int], 
     """Attention of each text within itself: [T, H * E]. Fewer heads of keys than of queries are shared by groups."""
     if q_THE.device.type == "cuda" and q_THE.dtype != torch.float32:
         return _attend_on_cuda(q_THE, k_THE, v_THE, lengths, causal=causal)
-    in_bfloat16 = q_THE.dtype == torch.bfloat16 and torch.is_inference_mode_enabled()
     mixed = []
     start = 0
     for texts, length in runs_of(lengths):
-        end = start + texts * length
-        run = (q_THE[start:end], k_THE[start:end], v_THE[start:end], texts)
-        by_products = in_bfloat16 and length <= _LONGEST_IN_PRODUCTS
-        mixed.append(_by_products(*run, causal=causal) if by_products else _by_torch(*run, causal=causal))
-        start = end
+        q, k, v = (_by_text(x[start : start + texts * length], texts) for x in (q_THE, k_THE, v_THE))
+        found = scaled_dot_product_attention(
+            q, k, v, is_causal=causal and length > 1, enable_gqa=q.shape[1] != k.shape[1]
+        )
+        mixed.append(found.transpose(1, 2).reshape(texts * length, -1))
+        start += texts * length
     return torch.cat(mixed)
-
-
-def _by_torch(q_THE: Tensor, k_THE: Tensor, v_THE: Tensor, texts: int, *, causal: bool) -> Tensor:
-    """PyTorch's attention, over texts of equal length: [T, H * E]."""
-    q, k, v = (_by_text(x, texts) for x in (q_THE, k_THE, v_THE))
-    found = scaled_dot_product_attention(
-        q, k, v, is_causal=causal and len(q_THE) > texts, enable_gqa=q.shape[1] != k.shape[1]
-    )
-    return found.transpose(1, 2).reshape(len(q_THE), -1)
-
-
-def _by_products(q_THE: Tensor, k_THE: Tensor, v_THE: Tensor, texts: int, *, causal: bool) -> Tensor:
-    """The same in bfloat16 on a CPU, in half of the time: two products around a softmax in float32.
-
-    A few heads at a time, so that their scores stay in the core's cache.
-    """
-    (tokens, heads, width), key_heads = q_THE.shape, k_THE.shape[1]
-    length, share = tokens // texts, heads // key_heads  # queries of one head of keys are rows of one product
-    matrices = texts * key_heads
-    q = (q_THE * width**-0.5).view(texts, length, key_heads, share, width).permute(0, 2, 3, 1, 4)
-    q = q.reshape(matrices, share * length, width)
-    k, v = (_by_text(x, texts).reshape(matrices, length, width) for x in (k_THE, v_THE))
-    mixed = torch.empty_like(q)
-    few = max(1, _CACHED_SCORES // (share * length * length))
-    for some_q, some_k, some_v, made in zip(*(x.split(few) for x in (q, k, v, mixed)), strict=True):
-        scores = torch.bmm(some_q, some_k.transpose(1, 2)).float()
-        if causal:
-            scores.view(-1, length, length).add_(_later_tokens(_LONGEST_IN_PRODUCTS)[:length, :length])
-        torch.bmm(scores.softmax(-1).to(q.dtype), some_v, out=made)
-    mixed = mixed.view(texts, key_heads, share, length, width).permute(0, 3, 1, 2, 4)
-    return mixed.reshape(tokens, heads * width)
-
-
-@lru_cache(maxsize=1)
-def _later_tokens(longest: int) -> Tensor:
-    """What to add to the scores of one head so that no token reads a later one: [L, L] of the longest text."""
-    return torch.full((longest, longest), -torch.inf).triu(1)
 
 
 def _by_text(x_THE: Tensor, texts: int) -> Tensor:

@@ -14,8 +14,8 @@ from jude.encoder.decoder import (
     Layer,
     PackedDecoder,
     activation_of,
+    attention_of,
     embedding_of,
-    heads_of,
     norm_of,
     reads,
     turns_of,
@@ -37,7 +37,7 @@ def packed_decoder(decoder: Any, checkpointing: str, max_tokens: int, *, causal:
         embed=embedding_of(config, words_VD),
         layers=computed_again([_layer(config, layer, causal=causal) for layer in decoder.layers], checkpointing),
         norm=norm_of(config, decoder.norm.weight.detach()),
-        turns=turns_of(config, max_tokens, words_VD),
+        turns=turns_of(config, max_tokens, words_VD.device),
         vocabulary=len(words_VD),
     )
 
@@ -45,14 +45,12 @@ def packed_decoder(decoder: Any, checkpointing: str, max_tokens: int, *, causal:
 def _layer(config: dict[str, Any], layer: Any, *, causal: bool) -> Layer:  # noqa: ANN401 - transformers'
     attention, fed = layer.self_attn, layer.mlp
     norms = [getattr(attention, f"{part}_norm", None) for part in "qk"]
-    queries, keys = heads_of(config, *(None if norm is None else norm.weight.detach() for norm in norms))
+    q_E, k_E = (None if norm is None else norm.weight.detach() for norm in norms)
     return Layer(
-        causal=causal,
         before=norm_of(config, layer.input_layernorm.weight.detach()),
         query=product_of(attention.q_proj),
-        queries=queries,
         key_value=product_of(attention.k_proj, attention.v_proj),
-        keys=keys,
+        attention=attention_of(config, q_E, k_E, causal=causal),
         attended=product_of(attention.o_proj),
         between=norm_of(config, layer.post_attention_layernorm.weight.detach()),
         gate=product_of(fed.gate_proj, activation=activation_of(config)),
