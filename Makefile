@@ -110,7 +110,7 @@ bench-freshness: .venv/.ready-dev ## PostgreSQL commit to readable, on the real 
 bench-soak: .venv/.ready-dev ## 500 batches: how files, memory, descriptors and the checkpoint grow (about five minutes)
 	@$(BIN)/python -m benchmarks.soak
 
-bench-lanes: .venv/.ready-dev ## queries beside bulk work: two lanes, one lane, no bulk (about twenty minutes)
+bench-lanes: .venv/.ready-dev ## queries beside bulk work: two lanes, one lane, no bulk (about six minutes)
 	@$(BIN)/python -m benchmarks.lanes
 
 bench-serving: .venv/.ready-dev ## our server against vLLM and infinity, which it installs (about twenty minutes)

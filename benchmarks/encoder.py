@@ -162,8 +162,8 @@ def export_onnx(folder: Path, target: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.encoder", description=(__doc__ or "").split("\n")[0])
     options.add_argument("--smoke", action="store_true")
-    options.add_argument("--texts", type=int, default=400)
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--texts", type=int, default=200)
+    options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--only", action="append", choices=PARTS)
     wanted = options.parse_args(argv)
     if wanted.smoke:

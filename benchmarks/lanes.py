@@ -1,6 +1,6 @@
 """What two lanes are worth: short queries beside bulk lists, against the same server with one lane, and without bulk.
 
-    make bench-lanes      # or: python -m benchmarks.lanes [--seconds 60] [--rounds 5]
+    make bench-lanes      # or: python -m benchmarks.lanes [--seconds 30] [--rounds 3]
 
 Bulk lists of 32 long texts fill half of the measured capacity, queries a tenth; the runs differ in `serving.lanes`
 alone. Open loop, one seed per round; the runs of a round alternate.
@@ -116,8 +116,8 @@ def _result(runs: dict[str, list[dict[str, Any]]], tokens_per_second: float) -> 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a line per run, then one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lanes", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=60, help="of each run, after its warm-up (default: 60)")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=30, help="of each run, after its warm-up (default: 30)")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="A.B=C")
     given = parser.parse_args(argv)
     say(describe())
