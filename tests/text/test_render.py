@@ -49,7 +49,7 @@ def test_a_list_is_a_set() -> None:
 
 
 def test_a_list_may_hold_numbers_or_not_be_one() -> None:
-    assert render(JOB, {"skills": '[3, 1.5, true, {"b": 1}]'}) == 'Skills: 1.5, 3, true, {"b": 1}'
+    assert render(JOB, {"skills": '[3, 1.5, true, {"b": 1, "a": 2}]'}) == 'Skills: 1.5, 3, true, {"a": 2, "b": 1}'
     assert render(JOB, {"skills": "[Not JSON"}) == "Skills: [Not JSON"
     assert render(JOB, {"skills": "[" * 100_000}) == "Skills: " + "[" * 100_000
     assert render(JOB, {"skills": "Washington, DC"}) == "Skills: Washington, DC"
