@@ -91,11 +91,11 @@ def test_a_pass_does_not_grow_so_far_that_one_of_its_texts_is_late() -> None:
 
 def test_a_flood_of_queries_does_not_stop_aged_bulk_work() -> None:
     lanes = TwoLanes(LaneRules(ageing_seconds=2.0, bulk_share=0.2, longest_pass=1))
-    put(lanes, Lane.BULK, [20, 20])
-    put(lanes, Lane.ONLINE, [50] * 100)
+    put(lanes, Lane.BULK, [20, 20], at=10.0)
+    put(lanes, Lane.ONLINE, [50] * 100, at=10.0)
 
-    young = taken(lanes, 1.9)
-    aged = taken(lanes, 2.0)
+    young = taken(lanes, 11.9)
+    aged = taken(lanes, 12.0)
 
     assert young == [("ONLINE", 50), ("ONLINE", 50)]
     assert aged == [("ONLINE", 50), ("BULK", 20)]
