@@ -10,10 +10,9 @@ import sys
 from typing import Any
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from jude.encoder import fused  # noqa: E402 - after importorskip
+from jude.encoder import fused
 
 LENGTHS = [1, 1, 7, 7, 15, 16, 17, 48, 49, 63, 64, 65, 130]  # on both sides of a tile's width and of a block
 HEADS = 4
