@@ -113,7 +113,7 @@ bench-soak: .venv/.ready-dev ## 500 batches: how files, memory, descriptors and 
 bench-lanes: .venv/.ready-dev ## queries beside bulk work: two lanes, one lane, no bulk (about six minutes)
 	@$(BIN)/python -m benchmarks.lanes
 
-bench-serving: .venv/.ready-dev ## our server against vLLM and infinity, which it installs (about twenty minutes)
+bench-serving: .venv/.ready-dev ## our server against vLLM and infinity, which it installs (about half an hour)
 	@$(BIN)/python -m benchmarks.serving --dtype float32 --dtype bfloat16
 
 bench-grpc: .venv/.ready-dev ## a bulk load in Spark over gRPC, against the server's own bulk capacity
