@@ -37,24 +37,25 @@ def main() -> None:
     options.add_argument("--data", type=Path, help="folder of the public sets")
     options.add_argument("--documents", type=int, help="of scifact at most")
     options.add_argument("--on", action="append", help="a set; repeatable; default: all that are there")
+    options.add_argument("--set", dest="overrides", action="append", metavar="A.B=C", help="encoder.compute=bfloat16")
     options.add_argument("--keep", type=Path, help="folder for vectors: a second call goes on where one was stopped")
     asked = options.parse_args()
     sets, skipped = open_sets(asked.on or [], Places(Path("data/training"), asked.data, asked.documents))
     for sentence in skipped:
         print(sentence, file=sys.stderr)
-    base = (MINILM, encoding(MINILM, asked.keep))
+    base = (MINILM, encoding(MINILM, asked))
     reports = []
     for run in asked.runs:
-        tuned = encoding(str(run), asked.keep)
+        tuned = encoding(str(run), asked)
         reports.append(measure(run.name, tuned, sets, against=base, say=lambda line: print(line, file=sys.stderr)))
     show(reports)
     print(json.dumps({report.model: report.numbers() for report in reports}))
 
 
-def encoding(model: str, keep: Path | None) -> Encode:
-    spec = spec_of(model, None, None)
+def encoding(model: str, asked: argparse.Namespace) -> Encode:
+    spec = spec_of(model, None, asked.overrides)
     encode = encode_by(spec)
-    return encode if keep is None else each_once(kept(encode, keep, open_tokeniser(spec).model_version))
+    return encode if asked.keep is None else each_once(kept(encode, asked.keep, open_tokeniser(spec).model_version))
 
 
 def kept(encode: Encode, folder: Path, model_version: str) -> Encode:

@@ -5,6 +5,8 @@ these. It scores longer ones, and those of the other titles, whose labels nobody
 on the labels, the other one on labels and scores, each labelled title as often. What is measured: titles that no list
 holds; of each the best documents by the base model, ranked again by every model. A seed is of teacher and students
 alike, and of the order of the lists' pairs; the lists are the same.
+
+python -m scripts.distil --teacher-base FOLDER      a teacher of another base, a larger one say, beside the first one
 """
 
 from __future__ import annotations
@@ -138,21 +140,25 @@ def bridged(values: dict[str, NDArray[np.float64]]) -> str:
     return "undefined: the teacher does not surely lead" if found is None else f"{found:.2f}"
 
 
-def trained(seed: int) -> Path:
-    """Make what is not there yet: the teacher, its scores, both students."""
-    folder = FOLDER / str(seed)
-    lists, scores, of_seed = FOLDER / "scored.parquet", folder / "scores", f"run.seed={seed}"
-    train(Path("conf/training/teacher.yml"), folder / "teacher", [of_seed])
-    teacher = str(folder / "teacher" / "adapter")
+def trained(seed: int, teacher_base: Path | None) -> dict[str, Path]:
+    """Make what is not there yet: the teacher, its scores, both students (the plain one is of no teacher)."""
+    folder, of_seed = FOLDER / str(seed), f"run.seed={seed}"
+    of_base = f"-{teacher_base.name}" if teacher_base else ""
+    runs = {"plain": folder / "plain", **{name: folder / f"{name}{of_base}" for name in MODELS[1:]}}
+    lists, scores = FOLDER / "scored.parquet", folder / f"scores{of_base}"
+    other = [f"model.base={teacher_base.absolute()}"] if teacher_base else []
+    train(Path("conf/training/teacher.yml"), runs["teacher"], [of_seed, *other])
+    teacher = str(runs["teacher"] / "adapter")
     run_job("score_pairs", "--pairs", str(lists), "--teacher", teacher, "--scores", str(scores), "--master", "local[2]")
-    train(STUDENT, folder / "plain", [of_seed, *PLAIN])
-    train(STUDENT, folder / "distilled", [of_seed, f"phases.0.scores={scores}"])
-    return folder
+    train(STUDENT, runs["plain"], [of_seed, *PLAIN])
+    train(STUDENT, runs["distilled"], [of_seed, f"phases.0.scores={scores}"])
+    return runs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--teacher-base", type=Path, help="folder of the teacher's base; default: the students' own")
     parser.add_argument("--anew", action="store_true", help="forget what an earlier run has made")
     asked = parser.parse_args()
     if asked.anew:
@@ -160,16 +166,16 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     if not (FOLDER / "scored.parquet").exists():
         make_lists()
-    folders = {seed: trained(seed) for seed in asked.seeds}
+    runs = {seed: trained(seed, asked.teacher_base) for seed in asked.seeds}
     collection = unseen_titles()
     candidates = nominated(collection)
-    report(collection, candidates, {seed: scores_of(collection, candidates, at) for seed, at in folders.items()})
+    report(collection, candidates, {seed: scores_of(collection, candidates, of) for seed, of in runs.items()})
 
 
-def scores_of(collection: Retrieval, candidates: Ints, folder: Path) -> dict[str, Floats]:
+def scores_of(collection: Retrieval, candidates: Ints, runs: dict[str, Path]) -> dict[str, Floats]:
     *students, teacher = MODELS
-    found = {name: student_scores(collection, candidates, folder / name) for name in students}
-    return {**found, teacher: teacher_scores(collection, candidates, folder / teacher)}
+    found = {name: student_scores(collection, candidates, runs[name]) for name in students}
+    return {**found, teacher: teacher_scores(collection, candidates, runs[teacher])}
 
 
 if __name__ == "__main__":

@@ -142,6 +142,11 @@ def test_a_gpu_that_is_absent_is_refused(conf: Path, tmp_path: Path) -> None:
         Trainer(load_training(conf, ["model.device=cuda"]), tmp_path / "run")
 
 
+def test_one_process_keeps_the_threads_it_was_given(conf: Path, tmp_path: Path) -> None:
+    train_rank(str(conf), ["phases.0.updates=1"], str(tmp_path / "run"), "plain")
+    assert torch.get_num_threads() == 1
+
+
 def test_a_port_that_another_program_has_is_named(conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -56,7 +56,7 @@ def _train(settings: Any, folder: Path, engine: str, ranks: int) -> dict[str, An
     from jude.training.trainer import Trainer
     from jude.training.watching import watcher
 
-    if not settings.run.threads:
+    if not settings.run.threads and ranks > 1:  # one process keeps torch's own count, which OMP_NUM_THREADS sets
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks))
     trainer = Trainer(settings, folder, "zero" if engine == "zero" else "plain")
     done = trainer.run(watcher(settings))
