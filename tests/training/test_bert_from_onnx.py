@@ -1,5 +1,7 @@
 """An ONNX file's tensors become torch's by their names, quantised or not."""
 
+from typing import Any
+
 import numpy as np
 
 from scripts.bert_from_onnx import named_weights
@@ -17,7 +19,7 @@ def test_a_product_is_named_after_its_layer_and_turned() -> None:
 
 
 def test_eight_bits_are_read_as_floats_by_column_or_by_tensor() -> None:
-    arrays = {
+    arrays: dict[str, Any] = {
         "onnx::MatMul_7_quantized": np.asarray([[10, 20], [30, -40]], np.int8),
         "onnx::MatMul_7_zero_point": np.asarray([0, 10], np.int8),
         "onnx::MatMul_7_scale": np.asarray([0.5, 0.1], np.float32),
