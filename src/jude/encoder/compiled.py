@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 import llvmlite.binding
@@ -32,6 +33,11 @@ _BLOCK: Final = 64  # numbers that the compiled exponential takes at a time
 _ANY_ORDER: Final = frozenset({"contract", "reassoc", "nsz", "arcp", "afn"})
 
 
+@lru_cache(maxsize=1)
+def _say_that_nothing_is_kept() -> None:
+    _log.warning("No folder to keep compiled code in: every process compiles it. Set NUMBA_CACHE_DIR.")
+
+
 def _compiled(order: frozenset[str] = _ANY_ORDER) -> Callable[[Callable[..., Any]], Any]:
     options = {"nogil": True, "error_model": "numpy", "fastmath": set(order)}
 
@@ -39,7 +45,7 @@ def _compiled(order: frozenset[str] = _ANY_ORDER) -> Callable[[Callable[..., Any
         try:
             return numba.njit(function, cache=True, **options)
         except RuntimeError:
-            _log.warning("No folder to keep compiled code in: every process compiles it. Set NUMBA_CACHE_DIR.")
+            _say_that_nothing_is_kept()
             return numba.njit(function, **options)
 
     return compiled
