@@ -92,7 +92,7 @@ def open_bert(config: dict[str, Any], weights: Weights) -> PackedBert:
     eps = float(config["layer_norm_eps"])
     words_VD = weights.get("embeddings.word_embeddings.weight")
     if words_VD.device.type == "cpu" and words_VD.dtype == _FUSED:
-        fused.prepare(_FUSED)
+        fused.compile_ahead(_FUSED)
     # Every token of a single text has type 0, so that its embedding belongs to the position's.
     types = weights.get("embeddings.token_type_embeddings.weight")
     places_LD = weights.get("embeddings.position_embeddings.weight")[first_place(config) :] + types[0]

@@ -292,7 +292,8 @@ def attend(
     or empty: nothing is turned.
     """
     width, share, first_key = q.shape[2], mixed.shape[1] // key_heads, kv.shape[1] - 2 * key_heads
-    step = (lengths.max() + _BLOCK - 1) // _BLOCK * _BLOCK + _LANES  # rows of other places in the cache
+    # No power of two, or the rows of one column would share lines of the cache.
+    step = (lengths.max() + _BLOCK - 1) // _BLOCK * _BLOCK + _LANES
     wide = (width + _LANES - 1) // _LANES * _LANES
     keys = np.empty((key_heads, width, step), np.float32)
     values = np.zeros((key_heads, step, wide), np.float32)

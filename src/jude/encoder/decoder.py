@@ -151,7 +151,7 @@ def open_decoder(config: dict[str, Any], weights: Weights, max_tokens: int, *, c
     """
     words_VD = weights.get("embed_tokens.weight")
     if words_VD.device.type == "cpu":
-        fused.prepare(words_VD.dtype)
+        fused.compile_ahead(words_VD.dtype)
     return PackedDecoder(
         embed=embedding_of(config, words_VD),
         layers=[_layer(config, weights, f"layers.{n}.", causal=causal) for n in range(config["num_hidden_layers"])],

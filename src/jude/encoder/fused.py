@@ -64,7 +64,7 @@ def attend(
     return mixed_BF
 
 
-def prepare(dtype: torch.dtype) -> None:
+def compile_ahead(dtype: torch.dtype) -> None:
     """Compile now, or fetch what was compiled, so that no first text waits for it."""
     with torch.inference_mode():
         one = torch.ones(1, 2, dtype=dtype)
