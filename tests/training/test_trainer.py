@@ -55,6 +55,8 @@ def test_resumed_is_uninterrupted_bit_for_bit(conf: Path, tmp_path: Path) -> Non
     trainer = Trainer(settings, tmp_path / "parts")
     parts = trainer.run()
     assert lines(whole.folder) == lines(parts.folder)
+    assert parts.last_loss == whole.last_loss
+    assert Trainer(settings, tmp_path / "whole").run() == whole, "a run that has ended tells the same again"
     assert [line["update"] for line in lines(parts.folder)] == [0, 1, 2, 3, 4, 5]
     a, b = (load_file(run.adapter / "adapter_model.safetensors") for run in (whole, parts))
     assert all(torch.equal(a[name], b[name]) for name in a)

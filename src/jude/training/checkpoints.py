@@ -25,6 +25,7 @@ class State:
 
     done: int = 0  # updates, over all phases
     skipped: int = 0
+    loss: float | None = None  # of the last update that was not skipped
     watched: float | None = None  # nDCG@10 of the watched set when the phase began
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,8 +60,8 @@ class Phase:
         """Head and temperature as they are now."""
         return {name: tensor.detach().cpu() for name, tensor in self._objective.state_dict().items()}
 
-    def run(self, state: State, watch: Watch | None, stop_after: int | None) -> float:
-        """Do the phase's updates from where `state` stands; give the last loss.
+    def run(self, state: State, watch: Watch | None, stop_after: int | None) -> None:
+        """Do the phase's updates from where `state` stands.
 
         Raises TerminalTrainingError after too many skipped updates or when the watched set is forgotten.
         """
@@ -71,18 +70,18 @@ class Phase:
             self._mined = Mined.read(self._run.checkpoints.all()[-1])
         elif watch:
             state.watched = watch(self._run.towers)
-        in_a_row, loss, end = 0, math.nan, self._first + self._phase.updates
+        in_a_row, end = 0, self._first + self._phase.updates
         while state.done < end and state.done != stop_after:
             update = self._update(state.done)
-            loss, in_a_row = update.loss, in_a_row + 1 if update.skipped else 0
+            in_a_row = in_a_row + 1 if update.skipped else 0
             state.done += 1
             state.skipped += update.skipped
-            self._require_finite(in_a_row, state.done, loss)
+            state.loss = state.loss if update.skipped else update.loss
+            self._require_finite(in_a_row, state.done, update.loss)
             if watch and state.done % self._run.settings.run.watch_every == 0:
                 self._require_remembered(state, watch(self._run.towers))
             if state.done % self._run.settings.run.save_every == 0 or state.done == end:
                 self._run.checkpoints.save(self._engine, state, self._mined)
-        return loss
 
     def _update(self, number: int) -> Update:
         began = time.perf_counter()

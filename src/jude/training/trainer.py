@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ class Finished:
     adapter: Path
     updates: int
     skipped: int
-    last_loss: float
+    last_loss: float | None
 
 
 class Trainer:
@@ -63,16 +62,17 @@ class Trainer:
         state = self._run.checkpoints.newest()
         self._run.log.forget_after(state.done)
         # A phase that had just ended has nothing left to do, but holds the weights that the next one goes on from.
-        resumed, last, first = state.done, math.nan, 0
+        resumed, first = state.done, 0
         for phase, data in zip(self._settings.phases, self._data, strict=True):
             end = first + phase.updates
             if state.done < end or resumed == end:
                 running = Phase(self._run, phase, data, first)
-                last, self._heads = running.run(state, watch, stop_after), running.heads
+                running.run(state, watch, stop_after)
+                self._heads = running.heads
             first = end
             if stop_after is not None and state.done >= stop_after:
                 break
-        return Finished(self._folder, self._export(), state.done, state.skipped, last)
+        return Finished(self._folder, self._export(), state.done, state.skipped, state.loss)
 
     def _identity(self) -> dict[str, Any]:
         return {
