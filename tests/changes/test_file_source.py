@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -257,3 +259,20 @@ def test_a_folder_with_strange_names_is_read_too(folder: Path) -> None:
     shutil.rmtree(folder)
     with pytest.raises(TerminalSourceError, match="does not exist"):
         cursor.names()
+
+
+READER = """
+from pyspark.sql.types import StructType
+from jude.changes.file_source import JudeChanges
+JudeChanges({"path": "."}).simpleStreamReader(StructType())
+raise """
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [("BrokenPipeError", False), ("ConnectionResetError", False), ("OSError", True)]
+)
+def test_a_reader_whose_stream_was_stopped_tells_no_stack_trace(error: str, told: bool) -> None:
+    """Spark closes the reader's socket before it kills it: on a slow machine the reader sees that first."""
+    ran = subprocess.run([sys.executable, "-c", READER + error], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ("Traceback" in ran.stderr) == told

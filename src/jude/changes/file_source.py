@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import base64
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final
 
 import pyarrow as pa
@@ -183,6 +185,7 @@ class JudeChanges(DataSource):
         return DDL
 
     def simpleStreamReader(self, schema: StructType) -> RecordedChangesReader:  # noqa: N802 - Spark's name
+        sys.excepthook = _end_quietly
         return RecordedChangesReader(
             FolderCursor(Path(self.options["path"]), self.options.get("failOnDataLoss", "true").lower() == "true"),
             Bounds(
@@ -226,6 +229,12 @@ class RecordedChangesReader(SimpleDataSourceStreamReader, SupportsTriggerAvailab
     def _batches(self, tables: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
         for table in tables:
             yield from table.cast(self._schema).to_batches()
+
+
+def _end_quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Spark ends the reader's process by closing its socket, and kills it; what the process sees first is no error."""
+    if not isinstance(error, ConnectionError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _positive(option: str | None, default: int) -> int:
