@@ -16,6 +16,7 @@ from jude.cli.demo.folder import DemoFolder, demo_settings, make_folder
 from jude.cli.demo.recording import Recording, cut_recording, restamped, write_file
 from jude.cli.show import open_console
 from jude.errors import TerminalEnvironmentError, TerminalSourceError
+from jude.settings import load_settings
 from jude.stream.checkpoint import locked
 from tests.encoder.tiny import build
 from tests.stories import CONF, entities
@@ -113,10 +114,17 @@ def test_a_demo_that_still_runs_keeps_its_folder(tmp_path: Path):
     assert folder.conf.exists()
 
 
-def test_the_settings_that_are_left_behind_need_no_others(tmp_path: Path):
+def test_the_settings_that_are_left_behind_need_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder, _ = make_folder(tmp_path / "a folder: with # signs", keep=False)
-    settings = demo_settings(folder, CONF / "test.yml", ["encoder.width=16"])
+    given = ["encoder.width=16", "encoder.adapter=adapters/a", "encoder.revision=${JUDE_REVISION}"]
+    monkeypatch.setenv("JUDE_REVISION", "r1")
+    demo_settings(folder, CONF / "test.yml", given, server=["encoder.kind=grpc"])
+    assert "${JUDE_REVISION}" in folder.conf.read_text(), "what the environment keeps stays there"
+    settings = load_settings(folder.conf)
     assert (settings.tables.root, settings.encoder.width) == (str(folder.path / "tables"), 16)
+    assert (settings.encoder.kind, settings.encoder.revision) == ("hashing", "r1")
+    assert settings.encoder.adapter == CONF.parent / "adapters/a", "relative to the project, not to the demo"
+    assert settings.models.store == load_settings(CONF / "test.yml").models.store
     assert settings.entities.folder == CONF / "entities"
     assert settings.source.path == folder.changes
 
@@ -160,7 +168,6 @@ def test_the_whole_demo_on_a_piece_of_the_sample(tmp_path: Path):
     assert demo.returncode == 0, demo.stderr
     printed = " ".join(demo.stdout.split())
     assert "Spark runs and the model bert-" in printed  # it is the model that was named
-    assert f"--set encoder.path={model}" in printed
     assert "Everything goes into .jude/demo (a fresh folder)." in printed
     assert "118/118" in printed
     assert "137/137 in " in printed
@@ -168,6 +175,9 @@ def test_the_whole_demo_on_a_piece_of_the_sample(tmp_path: Path):
     assert "estimated from the measured" in printed
     assert "composed" not in printed  # this is not the project's own sample
     assert "jude status --conf .jude/demo/demo.yml" in printed
+    assert "--set" not in printed
+    asked = jude("search", "nurse", "--json", "--conf", ".jude/demo/demo.yml", cwd=tmp_path)
+    assert asked.returncode == 0, "the file names the model, too"
     status = json.loads(jude("status", "--json", "--conf", ".jude/demo/demo.yml", cwd=tmp_path).stdout)
     assert status["source"] == "read to its end"
     assert sum(entity["counts"]["events_in"] + entity["counts"]["control"] for entity in status["entities"]) == 255

@@ -3,7 +3,7 @@
 Values and their meaning stand in `conf/base.yml` alone: the classes here give types and rules, no defaults.
 """
 
-from jude.settings.layers import load_settings
+from jude.settings.layers import laid_over, load_settings
 from jude.settings.models import (
     EncoderSettings,
     EntitiesSettings,
@@ -40,5 +40,6 @@ __all__ = [
     "StreamSettings",
     "TablesSettings",
     "TlsSettings",
+    "laid_over",
     "load_settings",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Final, get_type_hints
@@ -37,6 +38,17 @@ def load_settings(conf: Path, overrides: Sequence[str] = (), environ: Mapping[st
         _lay(layer, values, origin, written_in)
     _resolve(values, origin, os.environ if environ is None else environ)
     return validated(Settings, values, origin, context=conf.parent.parent)
+
+
+def laid_over(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Give the values of a file as `--set` with these overrides would make them.
+
+    Raises TerminalSettingsError where an override is not `a.b=c`.
+    """
+    made: dict[str, Any] = deepcopy(dict(values))
+    for written_in, layer in map(_override, overrides):
+        _lay(layer, made, {}, written_in)
+    return made
 
 
 def _files(conf: Path, above: tuple[Path, ...]) -> list[Layer]:

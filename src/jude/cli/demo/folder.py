@@ -7,14 +7,14 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
 from jude.cli.options import DEMO_CONF
 from jude.cli.show import near
 from jude.errors import TerminalEnvironmentError
-from jude.settings import Settings, load_settings
+from jude.settings import Settings, laid_over, load_settings
 from jude.stream.checkpoint import locked
 
 BULK_RECORDS_PER_BATCH: Final = 500
@@ -77,9 +77,10 @@ def _remove(folder: DemoFolder) -> None:
     shutil.rmtree(folder.path)
 
 
-def demo_settings(folder: DemoFolder, conf: Path, overrides: Sequence[str]) -> Settings:
+def demo_settings(folder: DemoFolder, conf: Path, overrides: Sequence[str], server: Sequence[str] = ()) -> Settings:
     """Write the demo's settings file on top of `conf`, and load it.
 
+    `overrides` go into the file, those of `server`, which ends with the demo, do not.
     Raises TerminalSettingsError when `conf` is wrong.
     """
     below = load_settings(conf, overrides)
@@ -91,7 +92,6 @@ def demo_settings(folder: DemoFolder, conf: Path, overrides: Sequence[str]) -> S
             "starting_offsets": "earliest",
             "max_offsets_per_trigger": BULK_RECORDS_PER_BATCH,
         },
-        "entities": {"folder": str(below.entities.folder)},
         "stream": {
             "trigger": "available_now",
             "interval_seconds": 0,
@@ -105,6 +105,18 @@ def demo_settings(folder: DemoFolder, conf: Path, overrides: Sequence[str]) -> S
         "log": {"level": "WARNING"},
     }
     head = "# Written by `jude demo`: every command with `--conf` and this file looks at its tables.\n"
-    text = yaml.safe_dump(json.loads(json.dumps(values)), sort_keys=False, allow_unicode=True)
+    written = _with_places(laid_over(values, overrides), below)
+    text = yaml.safe_dump(json.loads(json.dumps(written)), sort_keys=False, allow_unicode=True)
     folder.conf.write_text(head + text, encoding="utf-8")
-    return load_settings(folder.conf, overrides)
+    return load_settings(folder.conf, server)
+
+
+def _with_places(values: dict[str, Any], below: Settings) -> dict[str, Any]:
+    """Name in full what is relative to the project of `below`: the demo's file lies elsewhere."""
+    encoder = {"path": below.encoder.path, "adapter": below.encoder.adapter}
+    places = {
+        "entities": {"folder": str(below.entities.folder)},
+        "encoder": {name: str(path) for name, path in encoder.items() if path},
+        "models": {"store": below.models.store},
+    }
+    return values | {name: values.get(name, {}) | place for name, place in places.items() if place}

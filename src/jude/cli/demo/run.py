@@ -61,7 +61,7 @@ def run_demo(
     entities = load_entities(load_settings(conf, overrides).entities.folder)  # mistakes first, before anything is made
     console = open_console()
     folder, said = make_folder(wanted, keep=keep)
-    settings = demo_settings(folder, conf, [*overrides, *server])
+    settings = demo_settings(folder, conf, overrides, server)
     configure_logs(level=settings.log.level)
     hush_spark()
     console.print("JUDE demo: real database changes in, fresh embeddings out.", style="bold")
@@ -70,7 +70,7 @@ def run_demo(
     with _opened(console, settings, recording) as stage:
         told = _both_parts(stage)
         console.print()
-        show_summary(console, folder, stage.pipeline, told, overrides, shipped=sample == PROJECT / "data/sample")
+        show_summary(console, folder, stage.pipeline, told, shipped=sample == PROJECT / "data/sample")
     console.print(f"\nThe demo took {duration(monotonic() - began)}.")
 
 

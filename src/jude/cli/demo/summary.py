@@ -6,7 +6,6 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -43,9 +42,7 @@ class Told:
     recording: Recording
 
 
-def show_summary(
-    console: Console, folder: DemoFolder, pipeline: Pipeline, told: Told, overrides: Sequence[str], *, shipped: bool
-) -> None:
+def show_summary(console: Console, folder: DemoFolder, pipeline: Pipeline, told: Told, *, shipped: bool) -> None:
     """Print the summary; `shipped`: the data is the project's own sample, of which part is composed."""
     root = folder.path / "tables"
     counts = {total.entity_type: total.counts for total in ledger_totals(root)}
@@ -56,7 +53,7 @@ def show_summary(
     _show_quarantine(console, root)
     hits = _show_searches(console, root, pipeline, shipped=shipped)
     _show_places(console, folder)
-    _show_next(console, folder, hits, overrides)
+    _show_next(console, folder, hits)
 
 
 def _show_saving(console: Console, told: Told, counts: BatchCounts) -> None:
@@ -119,8 +116,8 @@ def _show_places(console: Console, folder: DemoFolder) -> None:
     console.print(f"  settings      {near(folder.conf)}")
 
 
-def _show_next(console: Console, folder: DemoFolder, hits: dict[str, Hit], overrides: Sequence[str]) -> None:
-    settings = " ".join(["--conf", shlex.quote(near(folder.conf)), *(f"--set {shlex.quote(o)}" for o in overrides)])
+def _show_next(console: Console, folder: DemoFolder, hits: dict[str, Hit]) -> None:
+    settings = f"--conf {shlex.quote(near(folder.conf))}"
     commands = [
         "status",
         'search "teacher of mathematics"',
