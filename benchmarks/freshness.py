@@ -161,9 +161,10 @@ def _settle(stack: Stack, settings: Settings) -> None:
 def _served(settings: Settings) -> list[dict[str, Any]]:
     columns = ["source_ts", "available_at"]
     try:
-        return read(str(settings.tables.root), "embedding_history", columns).to_pylist()
+        rows: list[dict[str, Any]] = read(str(settings.tables.root), "embedding_history", columns).to_pylist()
     except JudeError:  # the stream has not made its tables yet
         return []
+    return rows
 
 
 def _visible(settings: Settings, rows: list[dict[str, Any]]) -> list[float]:

@@ -51,7 +51,7 @@ class Found:
     @property
     def capacity(self) -> float:
         """Tokens per second, closed loop."""
-        return median(one["tokens_per_second"] for one in self.capacities)
+        return median(float(one["tokens_per_second"]) for one in self.capacities)
 
     def middle(self, share: float, key: str) -> float | None:
         values = [run[key] for run in self.runs.get(str(share), ()) if _is_fair(run) and run[key] is not None]
@@ -59,7 +59,7 @@ class Found:
 
     @property
     def by_others(self) -> float:
-        return max(one["by_others"] for one in self.capacities)
+        return max(float(one["by_others"]) for one in self.capacities)
 
 
 def _is_fair(run: dict[str, Any]) -> bool:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from deltalake import DeltaTable
@@ -25,7 +25,7 @@ from deltalake import DeltaTable
 from benchmarks import PROJECT
 from benchmarks.measuring.machine import describe, load, say
 from benchmarks.measuring.processes import memory
-from jude.settings import Settings, load_settings
+from jude.settings import MaintenanceSettings, Settings, load_settings
 from jude.stream.micro_batch import Applied
 from jude.stream.run import run_stream
 from jude.tables.maintenance import maintain
@@ -64,7 +64,7 @@ class Soak:
             for name in TABLES:
                 self.handle(name).alter.set_table_properties(FORGET_AT_ONCE)
         if self.batches % MAINTAINED_EVERY == 0:
-            maintain(str(self.settings.tables.root), {}, KeepNothing())
+            maintain(str(self.settings.tables.root), {}, cast(MaintenanceSettings, KeepNothing()))
         if self.batches % LOOKED_AT_EVERY == 0:
             self.rows.append({"batches": self.batches, **self.look(), "batch_seconds": sum(applied.seconds.values())})
         if self.batches % (5 * LOOKED_AT_EVERY) == 0:

@@ -48,7 +48,8 @@ def main() -> None:
     options.add_argument("--tokens", type=int, default=1024)
     asked = options.parse_args()
     if asked.one:
-        print(json.dumps(measured(*asked.one, asked.tokens)))
+        model, checkpointing = asked.one
+        print(json.dumps(measured(model, checkpointing, asked.tokens)))
         return
     found = []
     for model, checkpointing, tokens in CASES:

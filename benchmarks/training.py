@@ -98,7 +98,8 @@ def timed(side: Ours | Theirs, batches: list[Rows]) -> tuple[float, float]:
 
 def without_repeats(data: TokenisedPairs, batch: int) -> Rows:
     """Rows for the comparison: a text that comes twice is one candidate for us and two for them."""
-    rows, seen = [], set()
+    rows: list[int] = []
+    seen: set[int] = set()
     for row, texts in enumerate(zip(data.query.tolist(), data.document.tolist(), strict=True)):
         if not seen & set(texts) and len(rows) < min(batch, 64):
             rows.append(row)

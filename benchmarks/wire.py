@@ -47,7 +47,7 @@ def repeated_float() -> tuple[Callable[[Vectors], bytes], Callable[[bytes], Vect
     rows.field.add(name="rows", number=1, type=field.TYPE_MESSAGE, label=field.LABEL_REPEATED, type_name=".bench.Row")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    kind = message_factory.GetMessageClass(pool.FindMessageTypeByName("bench.Rows"))
+    kind: Any = message_factory.GetMessageClass(pool.FindMessageTypeByName("bench.Rows"))
 
     def write(vectors: Vectors) -> bytes:
         message = kind()

@@ -117,7 +117,7 @@ def measured(name: str, seed: int, collection: Retrieval) -> Values:
         trainer = Trainer(settings, FOLDER / "runs" / kept.stem)
         if VARIANTS[name].trained:
             trainer.run()
-        np.savez(kept, **values_of(trainer.towers, settings, collection))
+        np.savez(kept, allow_pickle=False, **values_of(trainer.towers, settings, collection))
         print(f"  {name}, seed {seed}: nDCG@10 {np.load(kept)['ndcg_at_10'].mean():.4f}", flush=True)
     with np.load(kept) as held:
         return {measure: held[measure] for measure in MEASURES}

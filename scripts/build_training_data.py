@@ -58,7 +58,7 @@ def as_pairs(rows: pd.DataFrame) -> pa.Table:
         "label": pd.Series(1.0, rows.index, "float32"),
         "query_group": rows.group,
         "document_group": rows.group,
-        "time": pd.to_datetime(rows.get("open_date"), utc=True).astype("datetime64[us, UTC]"),
+        "time": pd.to_datetime(rows.open_date, utc=True).astype("datetime64[us, UTC]"),
         "source": rows.source,
     }
     return pa.Table.from_pandas(pd.DataFrame(table), preserve_index=False)

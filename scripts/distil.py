@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -119,7 +120,7 @@ def teacher_scores(collection: Retrieval, candidates: Ints, folder: Path) -> Flo
 def report(collection: Retrieval, candidates: Ints, by_seed: dict[int, dict[str, Floats]]) -> None:
     relevant = [np.flatnonzero(np.isin(row, right)) for row, right in zip(candidates, collection.relevant, strict=True)]
     print(f"\n{len(collection.queries)} unseen titles, {CANDIDATES} candidates each, ranked again; seeds {[*by_seed]}")
-    measures = {"nDCG@10": lambda found: ndcg_at(found, 10), "MRR@10": lambda found: reciprocal_ranks(found, 10)}
+    measures = {"nDCG@10": partial(ndcg_at, k=10), "MRR@10": partial(reciprocal_ranks, k=10)}
     for measure, of in measures.items():
         found_by = {
             seed: {name: of(ranks_of(found, relevant)) for name, found in scores.items()}

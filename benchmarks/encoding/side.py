@@ -94,7 +94,7 @@ def int8_torch(wanted: argparse.Namespace) -> Encode:
     torch.set_num_threads(wanted.threads)
     torch.backends.quantized.engine = "x86"
     model = _opened(wanted)
-    return _by_rows(torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8))
+    return _by_rows(torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8))  # type: ignore[no-untyped-call]  # torch's
 
 
 def int8_onnx(wanted: argparse.Namespace) -> Encode:

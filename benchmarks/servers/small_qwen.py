@@ -82,7 +82,8 @@ def weights(seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
 
     def matrix(rows: int, columns: int) -> Tensor:
-        return torch.randn(rows, columns, generator=generator) * columns**-0.5
+        scaled: Tensor = torch.randn(rows, columns, generator=generator) * columns**-0.5
+        return scaled
 
     found = {
         "embed_tokens.weight": torch.randn(VOCABULARY, WIDTH, generator=generator),

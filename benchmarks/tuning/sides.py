@@ -100,7 +100,7 @@ class Theirs:
 
         marks: list[float] = []
 
-        class Clock(TrainerCallback):
+        class Clock(TrainerCallback):  # type: ignore[misc]  # transformers is Any to mypy
             def on_train_begin(self, *_: Any, **__: Any) -> None:  # noqa: ANN401  their signature
                 marks.append(time.perf_counter())
 

@@ -89,5 +89,5 @@ class Source:
         return self._connection.execute(statement, list(row.values())).rowcount
 
     def _run(self, statement: str, table: str, values: tuple[object, ...]) -> int:
-        made = sql.SQL(statement).format(table=sql.Identifier(table))  # type: ignore[arg-type]  # it wants a literal
+        made = sql.SQL(statement).format(table=sql.Identifier(table))
         return self._connection.execute(made, values).rowcount
