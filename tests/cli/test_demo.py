@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +16,7 @@ from jude.cli.demo.folder import DemoFolder, demo_settings, make_folder
 from jude.cli.demo.recording import Recording, cut_recording, restamped, write_file
 from jude.cli.show import open_console
 from jude.errors import TerminalEnvironmentError, TerminalSourceError
+from jude.serving.child import ChildServer
 from jude.settings import load_settings
 from jude.stream.checkpoint import locked
 from tests.encoder.tiny import build
@@ -127,6 +128,15 @@ def test_the_settings_that_are_left_behind_need_no_others(tmp_path: Path, monkey
     assert settings.models.store == load_settings(CONF / "test.yml").models.store
     assert settings.entities.folder == CONF / "entities"
     assert settings.source.path == folder.changes
+
+
+def test_a_demo_of_another_model_runs_beside_a_server_of_it(tmp_path: Path):
+    folder, _ = make_folder(tmp_path / "demo", keep=False)
+    server = ChildServer("127.0.0.1:50051", cast(Any, None)).overrides()
+    model = ["encoder.kind=folder", f"encoder.path={tmp_path}"]
+    settings = demo_settings(folder, CONF / "test.yml", model, server)
+    assert (settings.encoder.kind, settings.encoder.server.target) == ("grpc", "127.0.0.1:50051")
+    assert load_settings(folder.conf).encoder.path == tmp_path, "what the demo leaves behind needs no server"
 
 
 def test_a_demo_publishes_nothing_and_takes_no_port(tmp_path: Path):

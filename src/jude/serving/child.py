@@ -25,7 +25,7 @@ class ChildServer:
 
     def overrides(self) -> tuple[str, ...]:
         """The settings of a pipeline that uses it."""
-        return ("encoder.kind=grpc", f"encoder.server.target={self.target}")
+        return ("encoder.kind=grpc", "encoder.path=null", f"encoder.server.target={self.target}")
 
 
 @contextmanager
