@@ -149,6 +149,17 @@ def test_a_redelivered_delete_takes_its_tombstone_along_even_when_the_batch_is_c
     assert reasons(second) == [("j1", "stale")]
 
 
+def test_only_a_redelivered_delete_takes_a_tombstone_along():
+    """That behind a late update is the first word of a delete; offsets of another partition say nothing."""
+    state = known(j1=live(12, job()))
+    assert reasons(plan([upsert("j1", 11, job(), offset=60), tombstone("j1", 61)], state)) == [
+        ("j1", "stale"),
+        ("j1", "deleted"),
+    ]
+    elsewhere = delete("j1", 11, offset=60) | {"partition": 1}
+    assert reasons(plan([elsewhere, tombstone("j1", 61)], state)) == [("j1", "stale"), ("j1", "deleted")]
+
+
 def test_a_tombstone_after_a_delete_that_cannot_be_read_deletes_wherever_the_batch_is_cut():
     unread, state = delete("j1", -1, offset=60), known(j1=live(10, job()))
     assert reasons(plan([unread], state)) == [("j1", "quarantined")]
@@ -175,6 +186,11 @@ def test_a_placeholder_is_restored_from_the_known_fields():
     assert planned["text"].to_pylist() == ["Title: New title\nOrganisation: GSA\nLocation: Remote\nLong text."]
 
 
+def test_a_placeholder_is_digested_from_the_known_fields_where_the_columns_have_changed_since():
+    state = known(j1=live(10, job("Same", "Long text."), columns_hash=None))
+    assert reasons(plan([upsert("j1", 11, job("Same", PLACEHOLDER))], state)) == [("j1", "unchanged", "text")]
+
+
 def test_a_placeholder_alone_is_no_change_and_needs_no_fields():
     state = live(10, job("Same", "Long text."), fields=None)
     planned = plan([upsert("j1", 11, job("Same", PLACEHOLDER, status="closed"))], known(j1=state))
@@ -196,6 +212,26 @@ def test_a_placeholder_is_not_restored_across_a_quarantined_change():
     assert (move(blocked, "j1")["position"], move(blocked, "j1")["quarantined_position"]) == (at(10), at(12))
     later = plan(rows[1:2], known(j1=live(10, job("A", "Old."), quarantined_position=at(11))))
     assert errors(later) == ["text_unavailable"]
+
+
+def test_what_comes_before_the_gap_does_not_close_it():
+    state = known(j1=live(10, job("A", "Old."), quarantined_position=at(13)))
+    planned = plan([upsert("j1", 11, job("A", "New.")), upsert("j1", 14, job("A", PLACEHOLDER))], state)
+    assert errors(planned) == [None, "text_unavailable"]
+    closed = plan([upsert("j1", 13, job("A", "New.")), upsert("j1", 14, job("B", PLACEHOLDER))], state)
+    assert errors(closed) == [None, None]
+
+
+def test_a_placeholder_of_a_column_that_is_not_among_the_remembered_ones_is_quarantined():
+    state = known(j1=live(10, job("A"), fields=[("title", "A")]))
+    assert errors(plan([upsert("j1", 11, job("B", PLACEHOLDER))], state)) == ["text_unavailable"]
+
+
+def test_a_record_without_a_position_blocks_only_what_is_stored_before_it():
+    unread, later = record({"id": "j1"}, b"{broken", offset=9), upsert("j1", 11, job("B", PLACEHOLDER), offset=20)
+    assert errors(plan([unread])) == ["not_json"]
+    assert errors(plan([unread, later], known(j1=live(10, job(), offset=8)))) == ["not_json", "text_unavailable"]
+    assert errors(plan([unread, later], known(j1=live(10, job(), offset=9)))) == ["not_json", None]
 
 
 def test_a_delete_does_not_close_the_gap():
