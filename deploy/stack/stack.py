@@ -13,7 +13,7 @@ from typing import Final
 
 from deploy.stack import services
 from deploy.stack.ports import free_ports, is_free
-from deploy.stack.processes import Started, is_alive, start, stop
+from deploy.stack.processes import Command, Started, is_alive, start, stop
 from deploy.stack.ready import is_ready, restart_failed_task
 from deploy.stack.services import COMMANDS, PORTS, Places
 
@@ -101,22 +101,28 @@ class Stack:
         """
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         self._choose_ports()
-        for name in (n for n in wanted if n != "connect"):
-            self.start(name)
+        # All of them before the first is started: what is missing is said while nothing runs.
+        commands = {name: COMMANDS[name](self.places) for name in wanted if not self.is_up(name)}
+        for name in (n for n in commands if n != "connect"):
+            self._run(name, commands[name])
         for name in (n for n in wanted if n != "connect"):
             self.wait_for(name)
         if "postgres" in wanted:
             self._make_database()
         if "connect" in wanted:  # it needs the database and the broker
-            self.start("connect")
+            if "connect" in commands:
+                self._run("connect", commands["connect"])
             self.wait_for("connect")
         self._write_conf()
 
     def start(self, name: str) -> None:
         """Start one service unless it runs."""
         if not self.is_up(name):
-            self.started[name] = start(COMMANDS[name](self.places))
-            self._save()
+            self._run(name, COMMANDS[name](self.places))
+
+    def _run(self, name: str, command: Command) -> None:
+        self.started[name] = start(command)
+        self._save()
 
     def wait_for(self, name: str, seconds: float = START_SECONDS) -> None:
         """Wait until a service answers. Raises StackError."""

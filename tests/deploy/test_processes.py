@@ -10,11 +10,18 @@ import pytest
 
 from deploy.stack.processes import Command, Started, is_alive, start, stop
 from deploy.stack.programs import MissingProgramError, check_reachable
+from deploy.stack.services import COMMANDS
 from deploy.stack.stack import Stack
 
+NAP = "import time; time.sleep(60)"
 
-def sleeping(folder: Path, code: str = "import time; time.sleep(60)") -> Started:
-    return start(Command([sys.executable, "-c", code], folder, folder / "log"))
+
+def napping(folder: Path, code: str = NAP) -> Command:
+    return Command([sys.executable, "-c", code], folder, folder / "log")
+
+
+def sleeping(folder: Path, code: str = NAP) -> Started:
+    return start(napping(folder, code))
 
 
 def test_a_started_process_is_ours_until_it_ends(tmp_path: Path) -> None:
@@ -47,6 +54,19 @@ def test_a_stack_that_was_never_up_is_down(tmp_path: Path) -> None:
     assert all(state.startswith("down") for state in stack.status().values())
     stack.down(remove=True)
     assert not (tmp_path / "stack").exists()
+
+
+def test_nothing_is_started_where_a_program_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "postgres", lambda places: napping(tmp_path))
+    monkeypatch.setitem(COMMANDS, "redis", lambda places: redis_is_missing())
+    stack = Stack(tmp_path / "stack", say=lambda line: None)
+    with pytest.raises(MissingProgramError, match="redis"):
+        stack.up(["postgres", "redis"])
+    assert not stack.is_up("postgres")
+
+
+def redis_is_missing() -> Command:
+    raise MissingProgramError("redis-server is not installed")
 
 
 def test_a_folder_that_is_no_stack_is_never_removed(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ def stack() -> Iterator[object]:
     made.down(remove=True)
     try:
         made.up()
+        yield made
     except MissingProgramError as missing:
         pytest.skip(str(missing))
-    yield made
-    made.down(remove=not os.environ.get("JUDE_KEEP_STACK"))
+    finally:
+        made.down(remove=not os.environ.get("JUDE_KEEP_STACK"))
