@@ -126,11 +126,11 @@ def connect(places: Places) -> Command:
 
 
 def redis(places: Places) -> Command:
-    """Append-only: what was acknowledged survives a killed server; nothing is ever evicted."""
+    """What was acknowledged survives a killed server (`everysec` holds writes back while a sync runs); no eviction."""
     folder = places.of("redis")
     folder.mkdir(parents=True, exist_ok=True)
     options = ["--bind", "127.0.0.1", "--port", str(places.ports["redis"]), "--dir", str(folder), "--save", ""]
-    durable = ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
+    durable = ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
     return Command([redis_server(), *options, *durable], folder, places.log("redis"))
 
 

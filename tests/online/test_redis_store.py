@@ -26,7 +26,7 @@ def put(entity_id: str, position: str = "01", vector: bytes | None = b"\x00" * 8
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = start_redis(tmp_path / "redis", "--appendonly", "yes")
+    server = start_redis(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "always")
     yield server
     server.kill()
 
