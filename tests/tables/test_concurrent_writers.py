@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from jude.errors import CommitConflictError
 from jude.tables.native import NativeTables
@@ -119,3 +120,14 @@ def test_every_commit_names_its_writer(root: Path):
     newest = max((root / "text_history" / "_delta_log").glob("*.json"))
     actions = [json.loads(line) for line in newest.read_text().splitlines()]
     assert {"appId": "jude:stream:s1:text_history", "version": 5} in [a.get("txn") for a in actions]
+
+
+def test_two_streams_that_bring_the_same_text_at_once_leave_it_once(root: Path) -> None:
+    """Both have appended before: neither's next batch is taken for new where the other was faster."""
+    one, two = NativeTables(root, buckets=BUCKETS), NativeTables(root, buckets=BUCKETS)
+    for tables, stream, position in ((one, "s1", "p1"), (two, "s2", "p2")):
+        tables.append("text_history", texts(text("j1", position)), batch(0, stream))
+    for tables, stream in ((one, "s1"), (two, "s2")):
+        tables.append("text_history", texts(text("j1", "p3")), batch(1, stream))
+    rows = DeltaTable(root / "text_history").to_pyarrow_table()
+    assert sorted(rows["position"].to_pylist()) == ["p1", "p2", "p3"]

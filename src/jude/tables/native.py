@@ -1,7 +1,7 @@
 """The tables through `deltalake` and Arrow: no JVM, some milliseconds per write. The writer for path-based tables.
 
 Concurrency: every commit is for exactly the version after the one that was read. When another writer took it, this one
-reads what changed and decides: a blind append goes behind it; an anti-join is done again; a MERGE is done again on the
+reads what changed and decides: an append is anti-joined (again); a MERGE is done again on the
 new files, unless a row of the batch is no longer what `known_state` gave to this thread: then the plan is old.
 """
 
@@ -73,6 +73,7 @@ class NativeTables:
         self._vectors = StoredVectors(index_vectors)
         self._lock = threading.RLock()
         self._seen = SeenRows()
+        self._heads: dict[str, int] = {}  # by table: the version that our last append made
 
     # -- protocol -----------------------------------------------------------------------------------------------
 
@@ -152,7 +153,9 @@ class NativeTables:
             for _ in range(MAX_COMMIT_ATTEMPTS):
                 log = self._storage.log(spec)
                 applied = log.transaction_version(app_id)
-                blind = applied is not None and applied < txn.version
+                # Another stream that appended since may have brought the same rows: then they are looked for.
+                ours = self._heads.get(table) == log.version
+                blind = ours and applied is not None and applied < txn.version
                 if not blind:
                     self._storage.discard(spec, written)
                     written = []
@@ -162,6 +165,7 @@ class NativeTables:
                 written = written or self._storage.write(spec, split(spec, missing))
                 mark = {"txn": {"appId": app_id, "version": max(txn.version, applied or 0)}}
                 if self._storage.commits(log, [mark, *written], blind=blind):
+                    self._heads[table] = log.version
                     return
             self._storage.discard(spec, written)
         raise self._lost_races(spec)
