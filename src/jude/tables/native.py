@@ -1,8 +1,8 @@
 """The tables through `deltalake` and Arrow: no JVM, some milliseconds per write. The writer for path-based tables.
 
 Concurrency: every commit is for exactly the version after the one that was read. When another writer took it, this one
-reads what changed and decides: an append is anti-joined (again); a MERGE is done again on the
-new files, unless a row of the batch is no longer what `known_state` gave to this thread: then the plan is old.
+reads what changed and decides: an append looks again for its rows; a MERGE is done again on the new files, unless a row
+of the batch is no longer what `known_state` gave to this thread: then the plan is old.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import reduce
 from pathlib import Path
 from typing import Final
 
@@ -32,13 +31,14 @@ from jude.tables.data_files import (
     split,
     with_partition,
 )
-from jude.tables.delta_log import Action, DataFile, Partition, TableLog
+from jude.tables.delta_log import Action, Partition, TableLog
 from jude.tables.failures import table_errors
 from jude.tables.fitting import specs_with
 from jude.tables.merging import merge_rows, replaced, require_one_row_per_key
 from jude.tables.native_ensure import ensure_table
+from jude.tables.native_rows import fields_at, missing_rows, rows_of
 from jude.tables.native_storage import NativeStorage
-from jude.tables.protocol import TextKey, Txn, written_by
+from jude.tables.protocol import TextKey, Txn
 from jude.tables.seen_rows import SeenRows
 from jude.tables.spec import EMBEDDING_CURRENT, EMBEDDING_STORE, MODEL_VERSIONS, TABLES, TEXT_HISTORY, TableSpec
 from jude.tables.stored_vectors import StoredVectors
@@ -103,15 +103,8 @@ class NativeTables:
 
     def fields_of(self, rows: Iterable[TextKey]) -> dict[TextKey, dict[str, str]]:
         """Read the raw text columns that text_history holds at these positions."""
-        wanted = set(rows)
-        found: dict[TextKey, dict[str, str]] = {}
         with self._lock, table_errors(self._storage.where(TEXT_HISTORY)):
-            log = self._storage.log(TEXT_HISTORY)
-            for entity_type in {key.entity_type for key in wanted}:
-                keys = {k for k in wanted if k.entity_type == entity_type}
-                for file in _files_with(log.files([(entity_type,)]), keys):
-                    found.update(self._fields_in(file, entity_type, keys - found.keys()))
-        return found
+            return fields_at(self._storage.log(TEXT_HISTORY), self._storage.files_at(TEXT_HISTORY), set(rows))
 
     def model_versions(self) -> pa.Table:
         """All rows of model_versions."""
@@ -176,10 +169,12 @@ class NativeTables:
         with self._lock, table_errors(self._storage.where(spec)):
             for _ in range(MAX_COMMIT_ATTEMPTS):
                 log = self._storage.log(spec)
-                removed, kept = self._without(log, txn)
-                if not removed:
+                holding = rows_of(log, self._storage.files_at(spec), txn)
+                if not holding:
                     return
-                written = self._storage.write(spec, [part for rows in kept for part in split(spec, rows)])
+                removed = [remove_action(spec, file, self._storage.now_ms()) for file, _ in holding]
+                kept = [part for _, others in holding if others.num_rows for part in split(spec, others)]
+                written = self._storage.write(spec, kept)
                 if self._storage.commits(log, [*removed, *written], blind=False):
                     return
                 self._storage.discard(spec, written)
@@ -283,47 +278,8 @@ class NativeTables:
 
     def _missing(self, log: TableLog, rows: pa.Table) -> pa.Table:
         """Anti-join on the natural key: the rows that the table does not hold."""
-        spec, files_at = log.spec, self._storage.files_at(log.spec)
-        if spec is EMBEDDING_STORE:
-            return self._vectors.missing(log, files_at, rows)
-        key = list(spec.natural_key)
-        have: list[pa.Table] = []
-        ranges = {c: pc.min_max(rows[c]).as_py() for c in key if c not in spec.partition_by}
-        numbers = {c: e for c, e in ranges.items() if isinstance(e["min"], (str, int))}
-        for file in log.files({p for p, _ in split(spec, rows)}):
-            if all(file.may_hold(c, ends["min"], ends["max"]) for c, ends in numbers.items()):
-                found = with_partition(read_file(files_at, spec, file, key), spec, file.partition)
-                have.append(found.select(key))
-        if not have:
-            return rows
-        known = set(_key_rows(pa.concat_tables(have), key))
-        return rows.filter(pa.array([k not in known for k in _key_rows(rows, key)]))
-
-    def _without(self, log: TableLog, txn: Txn) -> tuple[list[Action], list[pa.Table]]:
-        """Give the files that hold rows of this txn, to remove, and the other rows in them, to keep."""
-        removed, kept, its = [], [], written_by(log.spec, txn)
-        for file in log.files():
-            if not all(file.may_hold(name, value, value) for name, value in its.items()):
-                continue
-            rows = with_partition(read_file(self._storage.files_at(log.spec), log.spec, file), log.spec, file.partition)
-            ours = reduce(pc.and_, (pc.equal(rows[name], value) for name, value in its.items()))
-            if pc.any(ours).as_py():
-                removed.append(remove_action(log.spec, file, self._storage.now_ms()))
-                kept.append(rows.filter(pc.invert(ours)))
-        return removed, [rows for rows in kept if rows.num_rows]
-
-    def _fields_in(self, file: DataFile, entity_type: str, keys: set[TextKey]) -> dict[TextKey, dict[str, str]]:
-        if not keys:
-            return {}
-        columns = ("entity_id", "position", "fields")
-        rows = read_file(self._storage.files_at(TEXT_HISTORY), TEXT_HISTORY, file, columns)
-        rows = rows.filter(pc.is_in(rows["position"], value_set=pa.array({k.position for k in keys})))
-        found = {}
-        for entity_id, position, fields in zip(*(rows[c].to_pylist() for c in columns), strict=True):
-            key = TextKey(entity_type, entity_id, position)
-            if key in keys and fields is not None:
-                found[key] = dict(fields)
-        return found
+        missing = self._vectors.missing if log.spec is EMBEDDING_STORE else missing_rows
+        return missing(log, self._storage.files_at(log.spec), rows)
 
     def _lost_races(self, spec: TableSpec) -> CommitConflictError:
         return CommitConflictError(
@@ -335,17 +291,3 @@ class NativeTables:
 BUCKET_SCHEMA: Final = readable(
     EMBEDDING_CURRENT, [c.name for c in EMBEDDING_CURRENT.columns if c.name not in EMBEDDING_CURRENT.partition_by]
 )
-
-
-def _key_rows(rows: pa.Table, key: Sequence[str]) -> Iterable[tuple[object, ...]]:
-    return zip(*(rows[c].to_pylist() for c in key), strict=True)
-
-
-def _files_with(files: Iterable[DataFile], keys: set[TextKey]) -> Iterable[DataFile]:
-    """Keep the files whose range of positions and ids may hold one of the keys."""
-    for file in files:
-        if any(
-            file.may_hold("position", k.position, k.position) and file.may_hold("entity_id", k.entity_id, k.entity_id)
-            for k in keys
-        ):
-            yield file
