@@ -1,7 +1,7 @@
 """How much of the model's speed the whole bulk job keeps: MiniLM in the job against the same encoder in a bare loop.
 
-    python -m benchmarks.pipeline model     the model in the job's own process
-    make bench-grpc                         behind a server: the job against the server's bulk capacity
+python -m benchmarks.pipeline model     the model in the job's own process
+make bench-grpc                         behind a server: the job against the server's bulk capacity
 """
 
 from __future__ import annotations

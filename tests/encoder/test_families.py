@@ -10,8 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from jude.encoder import EncoderSpec, open_encoder
+from jude.encoder import EncoderSpec, forward, open_encoder
 from jude.encoder.forward import _ByTransformers, open_forward
+from jude.encoder.kernels import cpu_is_faster_in_bfloat16
+from jude.encoder.local import LocalEncoder
 from jude.encoder.made_of import made_of
 from tests.encoder.tiny import DECODERS, FAMILIES, WIDTH, build, inputs
 
@@ -75,6 +77,32 @@ def test_bfloat16_stays_near_float32(folders: dict[str, Path], family: str) -> N
     halves = open_encoder(spec(folders[family], compute="bfloat16"))
     assert halves.model_version != open_encoder(spec(folders[family])).model_version
     assert cosines(halves.encode(inputs()), exact).min() >= 0.998  # random weights forgive less than trained ones
+
+
+@pytest.mark.parametrize("faster", [True, False])
+@pytest.mark.parametrize("family", ["bert", *DECODERS])
+def test_rounded_weights_stay_near_float32_whichever_type_is_computed_with(
+    folders: dict[str, Path], family: str, faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = made_of(spec(folders[family], compute="bfloat16"))
+    monkeypatch.setattr(forward, "cpu_is_faster_in_bfloat16", lambda: faster)
+    exact = open_encoder(spec(folders[family])).encode(inputs())
+    assert cosines(LocalEncoder("v", made, threads=1).encode(inputs()), exact).min() >= 0.998
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "faster"),
+    [
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("GenuineIntel", "avx512f avx512_bf16 amx_tile amx_bf16", True),
+        ("GenuineIntel", "avx512f avx512_bf16", False),  # AMX is there, its hypervisor hides it
+        ("AuthenticAMD", "avx2", False),
+    ],
+)
+def test_bfloat16_is_computed_with_where_it_saves_time(tmp_path: Path, vendor: str, flags: str, faster: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"vendor_id : {vendor}\nflags : fpu {flags}\n")
+    assert cpu_is_faster_in_bfloat16(tmp_path / "cpuinfo") is faster
+    assert not cpu_is_faster_in_bfloat16(tmp_path / "absent")
 
 
 def test_a_window_narrower_than_a_text_goes_by_transformers(tmp_path: Path) -> None:

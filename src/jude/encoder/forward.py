@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jude.encoder import bert, decoder
-from jude.encoder.kernels import cpu_has_bfloat16
+from jude.encoder.kernels import cpu_is_faster_in_bfloat16
 from jude.encoder.made_of import MadeOf
 from jude.encoder.weights import Weights
 from jude.errors import TerminalEnvironmentError
@@ -62,9 +62,9 @@ def require_device(device: str) -> None:
 
 
 def _compute_type(compute: str, device: str) -> torch.dtype:
-    """Without the instructions bfloat16 is slower than float32, which the rounded weights allow for as well."""
-    if compute == "bfloat16" and device == "cpu" and not cpu_has_bfloat16():
-        _log.warning("This CPU has no bfloat16 instructions: the same rounded weights are computed with in float32.")
+    """Where bfloat16 is slower than float32, the rounded weights are computed with in that."""
+    if compute == "bfloat16" and device == "cpu" and not cpu_is_faster_in_bfloat16():
+        _log.warning("This CPU is slower in bfloat16: the same rounded weights are computed with in float32.")
         return torch.float32
     return torch.float32 if compute == "float32" else torch.bfloat16
 

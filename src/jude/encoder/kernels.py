@@ -182,11 +182,14 @@ def _onednn_packs(dtype: torch.dtype) -> bool:
     return bool((added == 32).all())
 
 
-@lru_cache(maxsize=1)
-def cpu_has_bfloat16() -> bool:
-    """Whether products in bfloat16 have instructions here (AVX-512 BF16 or AMX); without them they are slow."""
+def cpu_is_faster_in_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether products in bfloat16 take less time than in float32 here: with AMX, or AVX-512 BF16 of an AMD.
+
+    AVX-512 BF16 alone does not tell: it halves the time on an EPYC (Zen 4, Zen 5) and doubles it on a Xeon (Sapphire
+    Rapids) whose AMX the hypervisor hides. By name, not measured: vectors must not depend on who else was busy.
+    """
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        text = cpuinfo.read_text(encoding="ascii", errors="replace")
     except OSError:
         return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return "amx_bf16" in text or ("avx512_bf16" in text and "AuthenticAMD" in text)
