@@ -124,16 +124,24 @@ def attend(q_THE: Tensor, k_THE: Tensor, v_THE: Tensor, lengths: Sequence[int], 
     """Attention of each text within itself: [T, H * E]. Fewer heads of keys than of queries are shared by groups."""
     if q_THE.device.type == "cuda" and q_THE.dtype != torch.float32:
         return _attend_on_cuda(q_THE, k_THE, v_THE, lengths, causal=causal)
+    runs = runs_of(lengths)
     mixed = []
-    start = 0
-    for texts, length in runs_of(lengths):
-        q, k, v = (_by_text(x[start : start + texts * length], texts) for x in (q_THE, k_THE, v_THE))
+    for (texts, _), *of_run in zip(runs, *(_by_run(x, runs) for x in (q_THE, k_THE, v_THE)), strict=True):
+        q, k, v = (_by_text(x, texts) for x in of_run)
         found = scaled_dot_product_attention(
-            q, k, v, is_causal=causal and length > 1, enable_gqa=q.shape[1] != k.shape[1]
+            q, k, v, is_causal=causal and q.shape[2] > 1, enable_gqa=q.shape[1] != k.shape[1]
         )
-        mixed.append(found.transpose(1, 2).reshape(texts * length, -1))
-        start += texts * length
-    return torch.cat(mixed)
+        mixed.append(found.transpose(1, 2).flatten(0, 1).flatten(1))
+    return _joined(mixed)
+
+
+def _by_run(x_THE: Tensor, runs: Sequence[Run]) -> Sequence[Tensor]:
+    """Cut at once: the gradients of slices would each be as long as all texts together."""
+    return [x_THE] if len(runs) == 1 else torch.split(x_THE, [texts * length for texts, length in runs])
+
+
+def _joined(mixed: Sequence[Tensor]) -> Tensor:
+    return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
 def _by_text(x_THE: Tensor, texts: int) -> Tensor:
@@ -144,15 +152,13 @@ def _by_text(x_THE: Tensor, texts: int) -> Tensor:
 def attend_once(q_BHE: Tensor, k_THE: Tensor, v_THE: Tensor, lengths: Sequence[int]) -> Tensor:
     """Attention of one query per text over all of that text: [B, H * E]. For a layer that feeds pooling alone."""
     grouped = q_BHE.shape[1] != k_THE.shape[1]
+    runs = runs_of(lengths)
+    asked = [q_BHE] if len(runs) == 1 else torch.split(q_BHE, [texts for texts, _ in runs])
     mixed = []
-    start = text = 0
-    for texts, length in runs_of(lengths):
-        end = start + texts * length
-        k, v = (_by_text(x[start:end], texts) for x in (k_THE, v_THE))
-        q = q_BHE[text : text + texts, :, None]
-        mixed.append(scaled_dot_product_attention(q, k, v, enable_gqa=grouped).flatten(1))
-        start, text = end, text + texts
-    return torch.cat(mixed)
+    for (texts, _), q_NHE, *of_run in zip(runs, asked, *(_by_run(x, runs) for x in (k_THE, v_THE)), strict=True):
+        k, v = (_by_text(x, texts) for x in of_run)
+        mixed.append(scaled_dot_product_attention(q_NHE[:, :, None], k, v, enable_gqa=grouped).flatten(1))
+    return _joined(mixed)
 
 
 def _attend_on_cuda(q_THE: Tensor, k_THE: Tensor, v_THE: Tensor, lengths: Sequence[int], *, causal: bool) -> Tensor:
