@@ -107,6 +107,13 @@ def test_the_sampler_repeats_itself_and_takes_each_pair_once_an_epoch() -> None:
         Sampler(table, 26, seed=0)
 
 
+def test_an_epoch_of_two_sources_takes_each_pair_once_whatever_the_division_rounds_to() -> None:
+    table = random_pairs(100).drop_columns("source").append_column("source", pa.array(["a"] * 29 + ["b"] * 71))
+    sampler = Sampler(table, 50, seed=0)
+    assert sampler.batches_per_epoch == 2
+    assert len(np.unique(np.concatenate([sampler.rows(0), sampler.rows(1)]))) == 100
+
+
 def test_mixing_raises_the_share_of_a_small_source() -> None:
     table = random_pairs(100).drop_columns("source").append_column("source", pa.array(["big"] * 90 + ["small"] * 10))
     shares = []
