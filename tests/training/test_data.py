@@ -77,6 +77,15 @@ def test_false_negatives_are_masked() -> None:
     assert batch.masked.tolist() == [[True, True, True], [False, True, False], [False, False, True]]
 
 
+def test_an_equal_text_is_no_negative_under_another_prompt() -> None:
+    """Members and jobs have other first tokens here, so that the same words are two inputs."""
+    table = checked(pairs(("1", "2", 1.0), ("3", "1", 1.0), ("4", "5", 1.0)))
+    data = tokenise(table, WordTokeniser(), tokeniser_name="words")
+    batch = BatchMaker(data).batch(np.arange(3))
+    assert batch.masked[0, batch.own].tolist() == [True, True, False]
+    assert BatchMaker(data, mask_false_negatives=False).batch(np.arange(3)).masked.sum() == 0
+
+
 def test_a_document_of_two_groups_is_no_negative_of_either() -> None:
     groups: list[object] = ["a", "a", "b", "b"]
     rows = (("1", "11", 1.0), ("2", "12", 1.0), ("3", "11", 1.0), ("4", "13", 1.0))
