@@ -78,7 +78,7 @@ class Phase:
             state.skipped += update.skipped
             state.loss = state.loss if update.skipped else update.loss
             self._require_finite(in_a_row, state.done, update.loss)
-            if watch and state.done % self._run.settings.run.watch_every == 0:
+            if watch and (state.done % self._run.settings.run.watch_every == 0 or state.done == end):
                 self._require_remembered(state, watch(self._run.towers))
             if state.done % self._run.settings.run.save_every == 0 or state.done == end:
                 self._run.checkpoints.save(self._engine, state, self._mined)

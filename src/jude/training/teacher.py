@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from jude.encoder import EncoderSpec, open_encoder
+from jude.encoder.tokenising import bos_id
 from jude.encoder.version import file_sha256
 from jude.errors import TerminalTrainingError
 from jude.settings.reading import validated
@@ -69,7 +70,7 @@ class Teacher:
     def score(self, pairs: pa.Table) -> NDArray[np.float32]:
         """Give the logit of each pair. Columns in: PAIRS."""
         data = tokenise(pairs, open_tokeniser(self._base, self._model), tokeniser_name="")
-        data = joined(data, self._model.max_tokens)
+        data = joined(data, self._model.max_tokens, bos_id(self._base.tokeniser_file))
         joint_BD = torch.from_numpy(self._encoder.encode([ids.as_py() for ids in data.ids]))
         logits: NDArray[np.float32] = self._head(joint_BD, joint_BD).numpy()
         return logits[data.query]
