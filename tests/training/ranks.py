@@ -22,14 +22,15 @@ RANKS = 4
 
 
 def updated(kind: EngineKind, group: dist.ProcessGroup | None, chunk_tokens: int) -> dict[str, object]:
-    """Three updates; give the terms of each, the norms, and the weights after them."""
+    """Three updates; give the terms of each, the norms of all and of each term, and the weights after them."""
     data, towers = random_data(), tiny_towers()
     step, objective = step_of(towers, data, EVERY_TERM, chunk_tokens, engine=kind, group=group)
-    updates = [step(whole_batch(data), rate=0.01) for _ in range(UPDATES)]
+    updates = [step(whole_batch(data), rate=0.01, measure_terms=True) for _ in range(UPDATES)]
     weights = [p.detach().flatten() for p in [*towers.parameters(), *objective.trained()] if p.requires_grad]
     return {
         "terms": [update.terms for update in updates],
         "norms": [update.gradient_norm for update in updates],
+        "term_norms": [norm for update in updates for norm in update.term_norms.values()],
         "weights": torch.cat(weights),
     }
 

@@ -62,6 +62,7 @@ def test_updated_weights_are_those_of_one_rank(found: list[dict[str, Any]], engi
     for rank in range(RANKS):
         held = found[rank][engine]
         assert held["norms"] == pytest.approx(alone["norms"], rel=1e-5)
+        assert held["term_norms"] == pytest.approx(alone["term_norms"], rel=1e-5)
         # Adam divides by the root of the second moment: where that is tiny, rounding shows. 1% of one update's length.
         torch.testing.assert_close(held["weights"], weights, rtol=1e-5, atol=1e-4)
 
