@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from jude.training.data import BatchMaker
+from jude.training.heads import Temperature
 from jude.training.plan.memory import Checkpointing
 from jude.training.settings import LossSettings, ModelSettings
 from jude.training.towers import Towers
@@ -64,6 +65,17 @@ def test_a_batch_without_a_positive_leaves_a_learned_temperature_alone() -> None
     started = objective.temperature.log_value.item()
     update = step(BatchMaker(data).batch(np.flatnonzero(data.label < 0.5)), rate=0.1)
     assert (update.loss, update.skipped, objective.temperature.log_value.item()) == (0.0, False, started)
+
+
+@pytest.mark.parametrize("log_value", [-5.0, 0.5])
+def test_a_temperature_beyond_its_bound_can_come_back(log_value: float) -> None:
+    temperature = Temperature(0.05, learned=True)
+    with torch.no_grad():
+        temperature.log_value.fill_(log_value)
+    temperature().sum().backward()
+    assert 0.0099 < temperature().item() <= 1
+    assert temperature.log_value.grad is not None
+    assert temperature.log_value.grad.item() > 0
 
 
 def test_dropout_drops_the_same_in_both_passes() -> None:
