@@ -78,18 +78,23 @@ def serves_the_same_vectors(trainer: Trainer, adapter: Path) -> float:
 
 
 def test_a_full_disk_keeps_the_older_checkpoint(conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load_training(conf)
+    settings = load_training(conf, ["run.log_every=100"])
     Trainer(settings, tmp_path / "run").run(stop_after=2)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", full)
-        with pytest.raises(TransientTrainingError, match="make room"):
-            Trainer(settings, tmp_path / "run").run()
+    for place, call in ((torch, "save"), (Path, "mkdir"), (Path, "rename")):
+        trainer = Trainer(settings, tmp_path / "run")
+        with monkeypatch.context() as patch:
+            patch.setattr(place, call, full)
+            with pytest.raises(TransientTrainingError, match="make room"):
+                trainer.run()
     assert [folder.name for folder in (tmp_path / "run" / "checkpoints").glob("step-*")] == ["step-00000002"]
     assert Trainer(settings, tmp_path / "run").run().updates == 6
+    monkeypatch.setattr(torch, "save", full)  # the adapter, now that the run has ended
+    with pytest.raises(TransientTrainingError, match=r"adapter could not be written.*make room"):
+        Trainer(settings, tmp_path / "run").run()
 
 
 def test_a_line_of_the_log_that_a_full_disk_cut_short_is_dropped(tmp_path: Path) -> None:
@@ -97,6 +102,21 @@ def test_a_line_of_the_log_that_a_full_disk_cut_short_is_dropped(tmp_path: Path)
     file.write_text('{"update": 0}\n{"update": 1}\n{"upda')
     RunLog(file, writes=True).forget_after(1)
     assert file.read_text() == '{"update": 0}\n'
+
+
+def test_a_full_disk_leaves_the_log_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_text('{"update": 0}\n{"update": 1}\n')
+
+    def full(path: Path, *_: object) -> None:
+        path.open("w").close()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(TransientTrainingError, match="make room"):
+            RunLog(file, writes=True).forget_after(1)
+    assert file.read_text() == '{"update": 0}\n{"update": 1}\n'
 
 
 def test_an_adapter_is_written_as_strong_as_was_asked(conf: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from jude.training.phase import Phase, Run, Watch
 from jude.training.run_log import RunLog
 from jude.training.settings import PhaseSettings, TrainingSettings
 from jude.training.towers import Towers
+from jude.training.writing import written
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +90,18 @@ class Trainer:
     def _export(self) -> Path:
         adapter = self._folder / "adapter"
         if rank() == 0:
-            # A model between base and tuned often loses little of what was learned (arXiv:2109.01903).
-            lora = self._settings.lora
-            self.towers.adapted.peft_config["default"].lora_alpha = lora.alpha * lora.strength
-            self.towers.adapted.save_pretrained(adapter)
-            torch.save(self._heads, adapter / HEADS)
-            about = {"identity": self._identity(), "base": self._base.name}
-            (adapter / "jude_training.json").write_text(json.dumps(about, indent=1))
+            with written(adapter):
+                self._write(adapter)
         return adapter
+
+    def _write(self, adapter: Path) -> None:
+        # A model between base and tuned often loses little of what was learned (arXiv:2109.01903).
+        lora = self._settings.lora
+        self.towers.adapted.peft_config["default"].lora_alpha = lora.alpha * lora.strength
+        self.towers.adapted.save_pretrained(adapter)
+        torch.save(self._heads, adapter / HEADS)
+        about = {"identity": self._identity(), "base": self._base.name}
+        (adapter / "jude_training.json").write_text(json.dumps(about, indent=1))
 
 
 def _read(phase: PhaseSettings, settings: TrainingSettings, base: Base, cache: Path) -> TokenisedPairs:
