@@ -81,6 +81,13 @@ def test_a_rank_killed_ends_the_run_within_a_minute_and_it_resumes_as_if_nothing
     assert len(losses[0]) == UPDATES
 
 
+def test_an_engine_whose_phase_has_ended_leaves_no_hooks_on_the_parameters(out: Path) -> None:
+    for rank in range(2):
+        hooks = torch.load(out / "whole" / f"hooks-{rank}.pt")
+        assert hooks
+        assert not any(hooks)
+
+
 def test_a_run_of_two_ranks_is_not_resumed_by_one(out: Path) -> None:
     with pytest.raises(TerminalTrainingError, match=r"'zero', it is 'plain'\n  ranks: it was 2, it is 1"):
         Trainer(settings_in(out), out / "whole").run()

@@ -15,6 +15,7 @@ from jude.errors import TerminalTrainingError
 from jude.training.checkpoints import Checkpoints, State
 from jude.training.data import BatchMaker, Sampler, TokenisedPairs
 from jude.training.engines import EngineKind, open_engine
+from jude.training.gather import of_first
 from jude.training.memory import peak_mib
 from jude.training.mining import Mined, mine
 from jude.training.objective import Objective
@@ -69,7 +70,7 @@ class Phase:
             self._run.checkpoints.restore(self._engine)
             self._mined = Mined.read(self._run.checkpoints.all()[-1])
         elif watch:
-            state.watched = watch(self._run.towers)
+            state.watched = of_first(watch(self._run.towers), self._run.towers.device)
         in_a_row, end = 0, self._first + self._phase.updates
         while state.done < end and state.done != stop_after:
             update = self._update(state.done)
@@ -79,9 +80,10 @@ class Phase:
             state.loss = state.loss if update.skipped else update.loss
             self._require_finite(in_a_row, state.done, update.loss)
             if watch and (state.done % self._run.settings.run.watch_every == 0 or state.done == end):
-                self._require_remembered(state, watch(self._run.towers))
+                self._require_remembered(state, of_first(watch(self._run.towers), self._run.towers.device))
             if state.done % self._run.settings.run.save_every == 0 or state.done == end:
                 self._run.checkpoints.save(self._engine, state, self._mined)
+        self._engine.close()
 
     def _update(self, number: int) -> Update:
         began = time.perf_counter()
@@ -103,9 +105,9 @@ class Phase:
         if not batch.hard_negatives:
             return None
         if self._mined is None or here % batch.mine_every == 0:
-            self._mined = mine(
-                self._run.towers, self._data, batch.hard_negatives, batch.mining_margin, batch.chunk_tokens
-            )
+            towers = self._run.towers
+            found = mine(towers, self._data, batch.hard_negatives, batch.mining_margin, batch.chunk_tokens)
+            self._mined = of_first(found, towers.device)
         return self._mined.of(self._data.query[rows])
 
     def _require_finite(self, in_a_row: int, done: int, loss: float) -> None:
