@@ -63,7 +63,7 @@ def train(out: Path, name: str, killed_after: int | None = None) -> Callable[[in
         torch.set_num_threads(1)
         _join("cpu")
         if name == "parts" and rank == 1:
-            phase.mine = _mined_elsewhere
+            vars(phase)["mine"] = _mined_elsewhere
         trainer = Trainer(settings_in(out), out / name, "zero")
         trainer.run(_counting(killed_after if rank == 1 else None, rank))
         hooks = [len(p._post_accumulate_grad_hooks or ()) for p in trainer.towers.parameters() if p.requires_grad]

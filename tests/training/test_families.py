@@ -67,11 +67,11 @@ def test_full_checkpointing_of_the_stock_pass_computes_every_layer_again(tmp_pat
     settings = ModelSettings(base=str(build("llama", tmp_path, pooling="mean")), max_tokens=64, checkpointing="full")
     towers = Towers(open_model(find_base(settings.base), settings, CPU), settings, None)
     assert towers._packed is None
-    called = []
-    for layer in towers.inner.layers:
-        layer.mlp.register_forward_pre_hook(lambda *_: called.append(1))
+    called, layers = [], list(towers.inner.get_submodule("layers").children())
+    for layer in layers:
+        layer.get_submodule("mlp").register_forward_pre_hook(lambda *_: called.append(1))
     towers(IDS).sum().backward()
-    assert len(called) == 2 * len(towers.inner.layers)
+    assert len(called) == 2 * len(layers)
 
 
 def test_a_family_that_cannot_be_checkpointed_is_refused(tmp_path: Path) -> None:
