@@ -182,3 +182,17 @@ def test_what_a_cross_encoder_cannot_do_is_refused(conf: Path, tmp_path: Path) -
         load_training(conf, ["run.watch=lists.parquet"])
     with pytest.raises(TerminalTrainingError, match="is no adapter of a training run"):
         Teacher(tmp_path)
+
+
+def test_a_student_is_no_teacher_and_the_job_says_so_before_it_starts_spark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = {"identity": {"settings": {"model": {"kind": "two_towers"}}, "base": "0"}}
+    (tmp_path / "jude_training.json").write_text(json.dumps(about))
+    for name in ("adapter_model.safetensors", "heads.pt"):
+        (tmp_path / name).write_bytes(b"")
+    from jobs import score_pairs
+
+    monkeypatch.setattr(score_pairs, "build_spark", pytest.fail)
+    assert score_pairs.main(["--pairs", "pairs", "--teacher", str(tmp_path), "--scores", "scores"]) == 1
+    assert "is no cross-encoder" in capsys.readouterr().err

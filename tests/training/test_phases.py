@@ -109,15 +109,22 @@ def test_what_the_second_phase_lacks_is_told_before_the_first(
         Trainer(load_training(conf, ["phases.1.loss.vp_weight=1", override]), tmp_path / "run")
 
 
-@pytest.mark.parametrize("what", ["data", "ranks"])
+@pytest.mark.parametrize("what", ["data", "watched", "ranks"])
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(conf: Path, tmp_path: Path, what: str) -> None:
-    settings = load_training(conf)
+    pq.write_table(sentences(), tmp_path / "watched.parquet")
+    settings = load_training(conf, ["run.watch=watched.parquet"])
     run(settings, tmp_path / "run", stop_after=3)
+    if what == "watched":
+        pq.write_table(sentences().slice(0, 4), tmp_path / "watched.parquet")
     if what == "data":
         pq.write_table(sentences().slice(0, 8).take([1, 0, 2, 3, 4, 5, 6, 7]), tmp_path / "engagement.parquet")
     other = Trainer(settings, tmp_path / "run", "plain")
     if what == "ranks":
         other._run.checkpoints._identity["ranks"] = 4
-    difference = {"data": r"data\.1: it was '\w+', it is '\w+'", "ranks": "ranks: it was 1, it is 4"}[what]
+    difference = {
+        "data": r"data\.1: it was '\w+', it is '\w+'",
+        "watched": r"watched: it was '\w+', it is '\w+'",
+        "ranks": "ranks: it was 1, it is 4",
+    }[what]
     with pytest.raises(TerminalTrainingError, match=difference):
         other.run()

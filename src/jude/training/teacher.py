@@ -42,8 +42,8 @@ class Teacher:
         settings = validated(TrainingSettings, identity["settings"], {(): str(adapter)})
         self._model = settings.model
         self._base = find_base(settings.model.base)
-        if self._model.kind != "cross_encoder" or self._base.weights_hash != identity["base"]:
-            raise TerminalTrainingError(f"{adapter} is no cross-encoder for the base {self._base.name} as it is here.")
+        if self._base.weights_hash != identity["base"]:
+            raise TerminalTrainingError(f"{adapter} is of another {self._base.name} than the one that is here.")
         self.version = teacher_version(adapter)
         self._encoder = open_encoder(self._spec(adapter, threads))
         heads = torch.load(adapter / HEADS, weights_only=True)
@@ -87,6 +87,8 @@ def _identity(adapter: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((adapter / "jude_training.json").read_text())["identity"]
     except OSError as error:
         raise TerminalTrainingError(f"{adapter} is no adapter of a training run: {error}.") from error
+    if (kind := found["settings"]["model"]["kind"]) != "cross_encoder":
+        raise TerminalTrainingError(f"{adapter} is no cross-encoder: its run has model.kind {kind}.")
     return found
 
 

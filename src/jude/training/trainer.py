@@ -17,6 +17,7 @@ from jude.training.checkpoints import Checkpoints
 from jude.training.data import Sampler, TokenisedPairs, read_pairs, tokenise
 from jude.training.data.joined import joined
 from jude.training.data.negatives import POSITIVE
+from jude.training.data.pairs import data_hash
 from jude.training.data.scores import with_scores
 from jude.training.engines import EngineKind
 from jude.training.gather import rank, world_size
@@ -52,6 +53,7 @@ class Trainer:
         device = chosen_device(settings.model, rank())
         self._base = find_base(settings.model.base)
         self._data = [_read(phase, settings, self._base, folder / "cache") for phase in settings.phases]
+        self._watched = data_hash(read_pairs(Path(settings.run.watch))) if settings.run.watch else None
         self.towers = Towers(open_model(self._base, settings.model, device), settings.model, settings.lora)
         checkpoints = Checkpoints(folder / "checkpoints", self._identity(), settings.run.keep_checkpoints)
         log = RunLog(folder / "log.jsonl", writes=rank() == 0)
@@ -82,6 +84,7 @@ class Trainer:
         return {
             "settings": self._settings.as_dict(),
             "data": [data.hash for data in self._data],
+            "watched": self._watched,
             "base": self._base.weights_hash,
             "ranks": world_size(),
             "engine": self._kind,
