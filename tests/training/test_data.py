@@ -165,10 +165,12 @@ def test_predicates_read_columns_and_name_what_they_lack() -> None:
             ("1", "2", 1.0), ("3", "4", 0.0),
             query_location=["Bonn", "Rome"], document_location=["Bonn", None],
             query_title=["data engineer", "nurse"], document_title=["Engineer", "cook"],
+            document_language=["de", None],
         )
     )  # fmt: skip
     found = predicate_columns(table, ("constant", "location_match", "title_overlap"))
     assert found.tolist() == [[1.0, 1.0, 0.5], [1.0, 0.0, 0.0]]
+    assert predicate_columns(table, ("language",)).tolist() == [[1.0], [0.0]]
     with pytest.raises(TerminalTrainingError, match="needs the column judge_grade"):
         predicate_columns(table, ("judge_grade",))
     with pytest.raises(TerminalTrainingError, match="no predicate 'colour'"):
