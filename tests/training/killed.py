@@ -7,9 +7,11 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
@@ -21,6 +23,7 @@ from jude.training.phase import Watch
 from jude.training.settings import (
     BatchSettings,
     LoraSettings,
+    LossSettings,
     ModelSettings,
     PhaseSettings,
     RunSettings,
@@ -56,6 +59,24 @@ def killed_and_resumed(out: Path) -> None:
     facts_of_kill = {**facts, "seconds": at - killed_at, "newest": saved[-1]}
     assert [status for status, _ in fork_ranks(RANKS, train(out, "parts"))] == [0, 0]
     (out / "killed.json").write_text(json.dumps(facts_of_kill))
+
+
+def two_phases(out: Path) -> None:
+    """Write the heads of each rank's second phase; the first has dropped other numbers on each."""
+    pairs = sentences([" ".join(f"w{n + m}" for m in range(n + 1)) for n in range(8)])
+    pq.write_table(pairs.set_column(4, "label", pa.array([1.0, 0.0] * 4, pa.float32())), out / "labelled.parquet")
+    loss = LossSettings(bce=1.0, head="hadamard_mlp")
+    phases = tuple(PhaseSettings(name, str(out / "labelled.parquet"), 2, loss=loss) for name in ("one", "two"))
+
+    def be_rank(rank: int) -> None:
+        torch.set_num_threads(1)
+        _join("cpu")
+        trainer = Trainer(replace(settings_in(out), phases=phases), out / "phases")
+        trainer.run()
+        torch.save(trainer._heads, out / f"heads-{rank}.pt")
+        dist.destroy_process_group()
+
+    assert [status for status, _ in fork_ranks(RANKS, be_rank)] == [0, 0]
 
 
 def train(out: Path, name: str, killed_after: int | None = None) -> Callable[[int], None]:

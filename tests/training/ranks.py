@@ -14,7 +14,7 @@ from torch import Tensor
 from jude.training.engines import EngineKind
 from jude.training.gather import gather_rows
 from tests.training.forking import fork_ranks
-from tests.training.killed import killed_and_resumed
+from tests.training.killed import killed_and_resumed, two_phases
 from tests.training.tiny import EVERY_TERM, random_data, step_of, tiny_towers, whole_batch
 
 UPDATES = 3
@@ -81,6 +81,7 @@ def main(out: Path) -> None:
     ended = fork_ranks(RANKS, lambda rank: be_rank(rank, out))
     assert [status for status, _ in ended] == [0] * RANKS
     killed_and_resumed(out)
+    two_phases(out)
 
 
 if __name__ == "__main__":

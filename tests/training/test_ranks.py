@@ -88,6 +88,11 @@ def test_an_engine_whose_phase_has_ended_leaves_no_hooks_on_the_parameters(out: 
         assert not any(hooks)
 
 
+def test_ranks_begin_a_phase_with_the_same_head(out: Path) -> None:
+    first, second = (torch.load(out / f"heads-{rank}.pt") for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_a_run_of_two_ranks_is_not_resumed_by_one(out: Path) -> None:
     with pytest.raises(TerminalTrainingError, match=r"'zero', it is 'plain'\n  ranks: it was 2, it is 1"):
         Trainer(settings_in(out), out / "whole").run()

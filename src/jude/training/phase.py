@@ -48,7 +48,10 @@ class Phase:
         """Raises TerminalTrainingError where the pairs lack what the loss needs."""
         batch, towers = run.settings.batch, run.towers
         self._run, self._phase, self._data, self._first = run, phase, data, first
-        self._objective = Objective(phase.loss, data, towers.width).to(towers.device)
+        self._objective = Objective(phase.loss, data, towers.width)
+        # The dropout of a phase before has drawn differently on each rank, and a head begins at random.
+        self._objective.load_state_dict(of_first(self._objective.state_dict(), towers.device))
+        self._objective.to(towers.device)
         self._engine = open_engine(run.engine, towers, self._objective, run.settings.run)
         self._schedule = Schedule(phase.lr, phase.updates, phase.warmup, phase.ratio, phase.schedule)
         self._sampler = Sampler(data.pairs, batch.pairs, run.settings.run.seed, batch.mixing_temperature)
