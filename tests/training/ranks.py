@@ -14,7 +14,7 @@ from torch import Tensor
 from jude.training.engines import EngineKind
 from jude.training.gather import gather_rows
 from tests.training.forking import fork_ranks
-from tests.training.killed import killed_and_resumed
+from tests.training.killed import killed_and_resumed, two_phases
 from tests.training.tiny import EVERY_TERM, random_data, step_of, tiny_towers, whole_batch
 
 UPDATES = 3
@@ -22,14 +22,15 @@ RANKS = 4
 
 
 def updated(kind: EngineKind, group: dist.ProcessGroup | None, chunk_tokens: int) -> dict[str, object]:
-    """Three updates; give the terms of each, the norms, and the weights after them."""
+    """Three updates; give the terms of each, the norms of all and of each term, and the weights after them."""
     data, towers = random_data(), tiny_towers()
     step, objective = step_of(towers, data, EVERY_TERM, chunk_tokens, engine=kind, group=group)
-    updates = [step(whole_batch(data), rate=0.01) for _ in range(UPDATES)]
+    updates = [step(whole_batch(data), rate=0.01, measure_terms=True) for _ in range(UPDATES)]
     weights = [p.detach().flatten() for p in [*towers.parameters(), *objective.trained()] if p.requires_grad]
     return {
         "terms": [update.terms for update in updates],
         "norms": [update.gradient_norm for update in updates],
+        "term_norms": [norm for update in updates for norm in update.term_norms.values()],
         "weights": torch.cat(weights),
     }
 
@@ -80,6 +81,7 @@ def main(out: Path) -> None:
     ended = fork_ranks(RANKS, lambda rank: be_rank(rank, out))
     assert [status for status, _ in ended] == [0] * RANKS
     killed_and_resumed(out)
+    two_phases(out)
 
 
 if __name__ == "__main__":

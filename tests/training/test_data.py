@@ -77,6 +77,15 @@ def test_false_negatives_are_masked() -> None:
     assert batch.masked.tolist() == [[True, True, True], [False, True, False], [False, False, True]]
 
 
+def test_an_equal_text_is_no_negative_under_another_prompt() -> None:
+    """Members and jobs have other first tokens here, so that the same words are two inputs."""
+    table = checked(pairs(("1", "2", 1.0), ("3", "1", 1.0), ("4", "5", 1.0)))
+    data = tokenise(table, WordTokeniser(), tokeniser_name="words")
+    batch = BatchMaker(data).batch(np.arange(3))
+    assert batch.masked[0, batch.own].tolist() == [True, True, False]
+    assert BatchMaker(data, mask_false_negatives=False).batch(np.arange(3)).masked.sum() == 0
+
+
 def test_a_document_of_two_groups_is_no_negative_of_either() -> None:
     groups: list[object] = ["a", "a", "b", "b"]
     rows = (("1", "11", 1.0), ("2", "12", 1.0), ("3", "11", 1.0), ("4", "13", 1.0))
@@ -105,6 +114,13 @@ def test_the_sampler_repeats_itself_and_takes_each_pair_once_an_epoch() -> None:
     assert first.rows(0).tolist() != Sampler(table, 8, seed=4).rows(0).tolist()
     with pytest.raises(TerminalTrainingError, match="batch takes 26"):
         Sampler(table, 26, seed=0)
+
+
+def test_an_epoch_of_two_sources_takes_each_pair_once_whatever_the_division_rounds_to() -> None:
+    table = random_pairs(100).drop_columns("source").append_column("source", pa.array(["a"] * 29 + ["b"] * 71))
+    sampler = Sampler(table, 50, seed=0)
+    assert sampler.batches_per_epoch == 2
+    assert len(np.unique(np.concatenate([sampler.rows(0), sampler.rows(1)]))) == 100
 
 
 def test_mixing_raises_the_share_of_a_small_source() -> None:
@@ -149,10 +165,12 @@ def test_predicates_read_columns_and_name_what_they_lack() -> None:
             ("1", "2", 1.0), ("3", "4", 0.0),
             query_location=["Bonn", "Rome"], document_location=["Bonn", None],
             query_title=["data engineer", "nurse"], document_title=["Engineer", "cook"],
+            document_language=["de", None],
         )
     )  # fmt: skip
     found = predicate_columns(table, ("constant", "location_match", "title_overlap"))
     assert found.tolist() == [[1.0, 1.0, 0.5], [1.0, 0.0, 0.0]]
+    assert predicate_columns(table, ("language",)).tolist() == [[1.0], [0.0]]
     with pytest.raises(TerminalTrainingError, match="needs the column judge_grade"):
         predicate_columns(table, ("judge_grade",))
     with pytest.raises(TerminalTrainingError, match="no predicate 'colour'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ import torch
 import yaml
 
 from jude.encoder.packaged import MINILM
+from jude.encoder.protocol import ModelInput
+from jude.encoder.tokenising import bos_id
 from jude.errors import TerminalSettingsError, TerminalTrainingError
 from jude.training.data import BatchMaker, tokenise
 from jude.training.data.joined import joined
@@ -20,11 +23,12 @@ from jude.training.data.pairs import checked, read_pairs, read_table
 from jude.training.data.scores import SCORES, text_hashes, with_scores
 from jude.training.lists import candidate_lists
 from jude.training.mining import Mined
-from jude.training.objective import Objective
+from jude.training.objective import Objective, beside_labels
 from jude.training.reading import load_training
 from jude.training.settings import LossSettings
 from jude.training.teacher import Teacher, teacher_version
 from jude.training.trainer import Trainer
+from tests.encoder.tiny import build
 from tests.training.sentences import sentences
 from tests.training.tiny import WIDTH, WordTokeniser, random_pairs
 
@@ -36,10 +40,32 @@ def test_both_texts_are_one_input_and_the_longer_one_is_cut() -> None:
     table = random_pairs(2)
     table = table.set_column(0, "query_text", pa.array(["1 2", "1 2 3 4 5 6 7"]))
     table = table.set_column(2, "document_text", pa.array(["7 8 9", "9"]))
-    data = joined(tokenise(checked(table), WordTokeniser(), tokeniser_name="words"), 8)
+    data = joined(tokenise(checked(table), WordTokeniser(), tokeniser_name="words"), 8, None)
     ids = [data.token_ids(int(number)).tolist() for number in data.query]
     assert ids == [[1, 4, 5, 2, 10, 11, 12], [1, 4, 5, 6, 7, 10, 2, 12]]
     assert data.query.tolist() == data.document.tolist()
+
+
+@pytest.mark.parametrize(("begins", "ids"), [(None, [4, 5, 4, 8]), (4, [4, 5, 8])])
+def test_the_second_text_leaves_out_the_tokeniser_s_own_first_token_alone(begins: int | None, ids: list[int]) -> None:
+    """Without one, as Qwen's, two texts may begin with the same word."""
+
+    class Bare:
+        def inputs(self, _: str, texts: list[str]) -> list[ModelInput]:
+            return [ModelInput("", tuple(int(word) + 3 for word in text.split()), False) for text in texts]
+
+    table = random_pairs(1).set_column(0, "query_text", pa.array(["1 2"]))
+    table = table.set_column(2, "document_text", pa.array(["1 5"]))
+    data = joined(tokenise(checked(table), Bare(), tokeniser_name="bare"), 8, begins)
+    assert data.token_ids(0).tolist() == ids
+
+
+def test_the_first_token_of_a_tokeniser_is_found(tmp_path: Path) -> None:
+    file = build("bert", tmp_path) / "tokenizer.json"
+    assert bos_id(file) == 2
+    made = json.loads(file.read_text())
+    file.write_text(json.dumps({**made, "post_processor": None}))
+    assert bos_id(file) is None
 
 
 def test_lists_hold_a_match_and_no_known_one_as_a_negative() -> None:
@@ -54,6 +80,17 @@ def test_lists_hold_a_match_and_no_known_one_as_a_negative() -> None:
     assert (negatives.query_group != negatives.document_group).all()
 
 
+def test_a_negative_of_a_list_has_nothing_that_was_said_of_the_match() -> None:
+    """More are drawn than there are: then all are taken."""
+    pairs = random_pairs(6).append_column("teacher_score", pa.array(np.arange(6.0)))
+    pairs = pairs.append_column("document_location", pa.array(pairs["document_text"].to_pylist()))
+    data = tokenise(pairs, WordTokeniser(), tokeniser_name="words")
+    lists = candidate_lists(data, Mined(np.empty(0, np.int64), np.empty((0, 1), np.int64)), drawn=50)
+    assert "teacher_score" not in lists.column_names
+    assert lists["document_location"].to_pylist() == lists["document_text"].to_pylist()
+    assert lists.num_rows > 6
+
+
 @pytest.mark.parametrize("matched", [True, False])
 def test_a_list_without_a_match_has_no_margin(matched: bool) -> None:
     pairs = random_pairs(6).drop_columns(["label", "query_text"])
@@ -65,6 +102,12 @@ def test_a_list_without_a_match_has_no_margin(matched: bool) -> None:
     objective = Objective(LossSettings(nce=0, margin=1), data, WIDTH)
     found = objective(torch.randn(len(batch.inputs), WIDTH), batch)["margin"].item()
     assert (found > 0) == matched
+
+
+def test_a_score_that_is_no_number_is_refused() -> None:
+    pairs = random_pairs(4).append_column("teacher_score", pa.array([1.0, None, 2.0, float("nan")]))
+    with pytest.raises(TerminalTrainingError, match="2 of 4 pairs have a teacher_score that is no number"):
+        beside_labels(pairs, LossSettings(nce=0, kd=1))
 
 
 def stored(tmp_path: Path, versions: tuple[str, ...], count: int = 8) -> Path:
@@ -135,5 +178,21 @@ def test_what_a_cross_encoder_cannot_do_is_refused(conf: Path, tmp_path: Path) -
         load_training(conf, ["phases.0.loss.head=cosine"])
     with pytest.raises(TerminalSettingsError, match="no vectors to compare"):
         load_training(conf, ["phases.0.loss.nce=1"])
+    with pytest.raises(TerminalSettingsError, match="no watch"):
+        load_training(conf, ["run.watch=lists.parquet"])
     with pytest.raises(TerminalTrainingError, match="is no adapter of a training run"):
         Teacher(tmp_path)
+
+
+def test_a_student_is_no_teacher_and_the_job_says_so_before_it_starts_spark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = {"identity": {"settings": {"model": {"kind": "two_towers"}}, "base": "0"}}
+    (tmp_path / "jude_training.json").write_text(json.dumps(about))
+    for name in ("adapter_model.safetensors", "heads.pt"):
+        (tmp_path / name).write_bytes(b"")
+    from jobs import score_pairs
+
+    monkeypatch.setattr(score_pairs, "build_spark", pytest.fail)
+    assert score_pairs.main(["--pairs", "pairs", "--teacher", str(tmp_path), "--scores", "scores"]) == 1
+    assert "is no cross-encoder" in capsys.readouterr().err

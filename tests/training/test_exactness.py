@@ -7,8 +7,12 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from jude.training import mining
 from jude.training.data import BatchMaker
+from jude.training.data.negatives import Known, false_negatives
+from jude.training.heads import Temperature
 from jude.training.plan.memory import Checkpointing
 from jude.training.settings import LossSettings, ModelSettings
 from jude.training.towers import Towers
@@ -64,6 +68,17 @@ def test_a_batch_without_a_positive_leaves_a_learned_temperature_alone() -> None
     started = objective.temperature.log_value.item()
     update = step(BatchMaker(data).batch(np.flatnonzero(data.label < 0.5)), rate=0.1)
     assert (update.loss, update.skipped, objective.temperature.log_value.item()) == (0.0, False, started)
+
+
+@pytest.mark.parametrize("log_value", [-5.0, 0.5])
+def test_a_temperature_beyond_its_bound_can_come_back(log_value: float) -> None:
+    temperature = Temperature(0.05, learned=True)
+    with torch.no_grad():
+        temperature.log_value.fill_(log_value)
+    temperature().sum().backward()
+    assert 0.0099 < temperature().item() <= 1
+    assert temperature.log_value.grad is not None
+    assert temperature.log_value.grad.item() > 0
 
 
 def test_dropout_drops_the_same_in_both_passes() -> None:
@@ -142,3 +157,19 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted() -> None:
             parameter.fill_(float("nan"))
     assert step(whole_batch(data), rate=0.1).skipped
     assert all(torch.equal(a, b) for a, b in zip(before, towers.parameters(), strict=True))
+
+
+def test_mining_among_many_documents_scores_a_few_queries_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, towers = random_data(), tiny_towers()
+    whole = mining.mine(towers, data, 2, 0.05, 100)
+    sizes = []
+
+    def counted(known: Known, *numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        sizes.append(len(numbers[0]) * len(numbers[-1]))
+        return false_negatives(known, *numbers)
+
+    monkeypatch.setattr(mining, "_SCORES", 60)
+    monkeypatch.setattr(mining, "false_negatives", counted)
+    parts = mining.mine(towers, data, 2, 0.05, 100)
+    assert max(sizes) <= 60
+    assert np.array_equal(parts.documents, whole.documents)

@@ -63,6 +63,33 @@ def test_a_decoder_reads_in_both_directions_where_asked(tmp_path: Path) -> None:
     assert (both - causal).abs().max() > 1e-3
 
 
+def test_full_checkpointing_of_the_stock_pass_computes_every_layer_again(tmp_path: Path) -> None:
+    settings = ModelSettings(base=str(build("llama", tmp_path, pooling="mean")), max_tokens=64, checkpointing="full")
+    towers = Towers(open_model(find_base(settings.base), settings, CPU), settings, None)
+    assert towers._packed is None
+    called, layers = [], list(towers.inner.get_submodule("layers").children())
+    for layer in layers:
+        layer.get_submodule("mlp").register_forward_pre_hook(lambda *_: called.append(1))
+    towers(IDS).sum().backward()
+    assert len(called) == 2 * len(layers)
+
+
+def test_a_family_that_cannot_be_checkpointed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TerminalTrainingError, match=r"Set model\.checkpointing: none"):
+        towers_of(build("mpnet", tmp_path, pooling="mean"), checkpointing="full")
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "mpnet"])
+def test_positions_that_lie_before_the_first_token_are_not_read(family: str, tmp_path: Path) -> None:
+    """Of 70 positions these families count from behind the padding's."""
+    base = find_base(str(build(family, tmp_path, pooling="mean")))
+    settings = ModelSettings(base=base.name, max_tokens=68)
+    towers = Towers(open_model(base, settings, CPU), settings, LoraSettings(rank=2))
+    assert towers([np.full(68, 5, np.int32)]).isfinite().all()
+    with pytest.raises(TerminalTrainingError, match="reads 68 at most"):
+        open_model(base, ModelSettings(base=base.name, max_tokens=69), CPU)
+
+
 @pytest.mark.parametrize(
     ("family", "checkpointing"), [("llama", "none"), ("llama", "selective"), ("qwen3", "full"), ("gemma", "none")]
 )

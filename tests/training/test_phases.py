@@ -73,15 +73,58 @@ def test_a_phase_that_forgets_is_stopped_before_it_is_saved(conf: Path, tmp_path
     assert "watched_ndcg_at_10" in log
 
 
-@pytest.mark.parametrize("what", ["data", "ranks"])
+def test_what_a_phase_forgets_in_its_last_updates_is_found(conf: Path, tmp_path: Path) -> None:
+    """Its length is no multiple of watch_every, which would have let the adapter be written unseen."""
+    settings = load_training(
+        conf, ["run.forgetting=0.01", "run.watch_every=100", "phases.1.lr=0.1", "phases.1.updates=30"]
+    )
+    with pytest.raises(TerminalTrainingError, match=r"watched set fell from nDCG@10 1\.0"):
+        run(settings, tmp_path / "run")
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_a_watched_set_without_a_match_is_refused(conf: Path, tmp_path: Path) -> None:
+    pairs = sentences()
+    pq.write_table(pairs.set_column(4, "label", pa.array([0.0] * 8, pa.float32())), tmp_path / "watched.parquet")
+    with pytest.raises(TerminalTrainingError, match=r"watched\.parquet holds no positive"):
+        watcher(load_training(conf, ["run.watch=watched.parquet"]))
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("phases.1.loss.vp={predicates: [judge_grade]}", "needs the column judge_grade"),
+        ("phases.1.loss={vp_weight: 1, vp: {predicates: [color]}}", "no predicate 'color'"),
+        ("phases.1.loss.kd=1", "has no column list"),
+        ("batch.pairs=9", "There are 8 pairs, and one batch takes 9"),
+    ],
+)
+def test_what_the_second_phase_lacks_is_told_before_the_first(
+    conf: Path, tmp_path: Path, override: str, sentence: str
+) -> None:
+    pairs = sentences()
+    pairs = pairs.set_column(4, "label", pa.array([1.0, 0.0] * 4, pa.float32()))
+    pq.write_table(pairs, tmp_path / "engagement.parquet")
+    with pytest.raises(TerminalTrainingError, match=sentence):
+        Trainer(load_training(conf, ["phases.1.loss.vp_weight=1", override]), tmp_path / "run")
+
+
+@pytest.mark.parametrize("what", ["data", "watched", "ranks"])
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(conf: Path, tmp_path: Path, what: str) -> None:
-    settings = load_training(conf)
+    pq.write_table(sentences(), tmp_path / "watched.parquet")
+    settings = load_training(conf, ["run.watch=watched.parquet"])
     run(settings, tmp_path / "run", stop_after=3)
+    if what == "watched":
+        pq.write_table(sentences().slice(0, 4), tmp_path / "watched.parquet")
     if what == "data":
         pq.write_table(sentences().slice(0, 8).take([1, 0, 2, 3, 4, 5, 6, 7]), tmp_path / "engagement.parquet")
     other = Trainer(settings, tmp_path / "run", "plain")
     if what == "ranks":
         other._run.checkpoints._identity["ranks"] = 4
-    difference = {"data": r"data\.1: it was '\w+', it is '\w+'", "ranks": "ranks: it was 1, it is 4"}[what]
+    difference = {
+        "data": r"data\.1: it was '\w+', it is '\w+'",
+        "watched": r"watched: it was '\w+', it is '\w+'",
+        "ranks": "ranks: it was 1, it is 4",
+    }[what]
     with pytest.raises(TerminalTrainingError, match=difference):
         other.run()

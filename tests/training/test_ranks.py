@@ -62,6 +62,7 @@ def test_updated_weights_are_those_of_one_rank(found: list[dict[str, Any]], engi
     for rank in range(RANKS):
         held = found[rank][engine]
         assert held["norms"] == pytest.approx(alone["norms"], rel=1e-5)
+        assert held["term_norms"] == pytest.approx(alone["term_norms"], rel=1e-5)
         # Adam divides by the root of the second moment: where that is tiny, rounding shows. 1% of one update's length.
         torch.testing.assert_close(held["weights"], weights, rtol=1e-5, atol=1e-4)
 
@@ -78,6 +79,18 @@ def test_a_rank_killed_ends_the_run_within_a_minute_and_it_resumes_as_if_nothing
     losses = [[json.loads(line)["loss"] for line in log if '"loss"' in line] for log in logs]
     assert losses[0] == losses[1]
     assert len(losses[0]) == UPDATES
+
+
+def test_an_engine_whose_phase_has_ended_leaves_no_hooks_on_the_parameters(out: Path) -> None:
+    for rank in range(2):
+        hooks = torch.load(out / "whole" / f"hooks-{rank}.pt")
+        assert hooks
+        assert not any(hooks)
+
+
+def test_ranks_begin_a_phase_with_the_same_head(out: Path) -> None:
+    first, second = (torch.load(out / f"heads-{rank}.pt") for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_run_of_two_ranks_is_not_resumed_by_one(out: Path) -> None:

@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from pyspark.errors import PySparkException
+from pyspark.ml.torch.distributor import TorchDistributor
 from safetensors.torch import load_file
 
 from jude.encoder import EncoderSpec, open_encoder, open_tokeniser
 from jude.encoder.packaged import MINILM, find_model
 from jude.errors import TerminalSettingsError, TerminalTrainingError, TransientTrainingError
 from jude.training.inference import encode_ids
-from jude.training.launch import train_rank
+from jude.training.launch import train_distributed, train_rank
 from jude.training.reading import load_training
 from jude.training.run_log import RunLog
 from jude.training.trainer import Trainer
@@ -75,18 +78,23 @@ def serves_the_same_vectors(trainer: Trainer, adapter: Path) -> float:
 
 
 def test_a_full_disk_keeps_the_older_checkpoint(conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load_training(conf)
+    settings = load_training(conf, ["run.log_every=100"])
     Trainer(settings, tmp_path / "run").run(stop_after=2)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", full)
-        with pytest.raises(TransientTrainingError, match="make room"):
-            Trainer(settings, tmp_path / "run").run()
+    for place, call in ((torch, "save"), (Path, "mkdir"), (Path, "rename")):
+        trainer = Trainer(settings, tmp_path / "run")
+        with monkeypatch.context() as patch:
+            patch.setattr(place, call, full)
+            with pytest.raises(TransientTrainingError, match="make room"):
+                trainer.run()
     assert [folder.name for folder in (tmp_path / "run" / "checkpoints").glob("step-*")] == ["step-00000002"]
     assert Trainer(settings, tmp_path / "run").run().updates == 6
+    monkeypatch.setattr(torch, "save", full)  # the adapter, now that the run has ended
+    with pytest.raises(TransientTrainingError, match=r"adapter could not be written.*make room"):
+        Trainer(settings, tmp_path / "run").run()
 
 
 def test_a_line_of_the_log_that_a_full_disk_cut_short_is_dropped(tmp_path: Path) -> None:
@@ -94,6 +102,21 @@ def test_a_line_of_the_log_that_a_full_disk_cut_short_is_dropped(tmp_path: Path)
     file.write_text('{"update": 0}\n{"update": 1}\n{"upda')
     RunLog(file, writes=True).forget_after(1)
     assert file.read_text() == '{"update": 0}\n'
+
+
+def test_a_full_disk_leaves_the_log_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_text('{"update": 0}\n{"update": 1}\n')
+
+    def full(path: Path, *_: object) -> None:
+        path.open("w").close()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(TransientTrainingError, match="make room"):
+            RunLog(file, writes=True).forget_after(1)
+    assert file.read_text() == '{"update": 0}\n{"update": 1}\n'
 
 
 def test_an_adapter_is_written_as_strong_as_was_asked(conf: Path, tmp_path: Path) -> None:
@@ -123,7 +146,10 @@ def test_updates_that_are_never_finite_stop_the_run(conf: Path, tmp_path: Path) 
         ("batch.pairs=1", "batch.pairs"),
         ("phases.0.loss.nce=0", "every weight is 0"),
         ("phases.0.loss.vp.tau=1.5", "less than or equal to 1"),
+        ("phases.0.loss={vp_weight: 1, vp: {predicates: []}}", "must name at least one"),
         ("phases.3.lr=1", "no such place"),
+        ("model.base=[", "--set model.base: the value is not YAML"),
+        ("phases=5", "phases"),
     ],
 )
 def test_wrong_settings_are_named(conf: Path, override: str, sentence: str) -> None:
@@ -131,11 +157,21 @@ def test_wrong_settings_are_named(conf: Path, override: str, sentence: str) -> N
         load_training(conf, [override])
 
 
+def test_a_settings_file_may_lie_in_any_folder(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jude.training.reading.read_yaml", lambda _: yaml.safe_load(conf.read_text()))
+    assert load_training(Path("/run.yml")).phases[0].pairs == "/pairs.parquet"
+
+
 def test_what_cannot_be_trained_is_told_before_the_first_update(conf: Path, tmp_path: Path) -> None:
     with pytest.raises(TerminalTrainingError, match="holds the label 1 only"):
         Trainer(load_training(conf, ["phases.0.loss.bce=1"]), tmp_path / "run")
     with pytest.raises(TerminalTrainingError, match="reads 512 at most"):
         Trainer(load_training(conf, ["model.max_tokens=1000"]), tmp_path / "run")
+    unmatched = sentences().set_column(4, "label", pa.array([0.0] * 8, pa.float32()))
+    pq.write_table(unmatched, tmp_path / "pairs.parquet")
+    for loss in ("{nce: 1}", "{nce: 0, margin: 1}"):
+        with pytest.raises(TerminalTrainingError, match="holds no positive"):
+            Trainer(load_training(conf, [f"phases.0.loss={loss}"]), tmp_path / "run")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -147,6 +183,25 @@ def test_a_gpu_that_is_absent_is_refused(conf: Path, tmp_path: Path) -> None:
 def test_one_process_keeps_the_threads_it_was_given(conf: Path, tmp_path: Path) -> None:
     train_rank(str(conf), ["phases.0.updates=1"], str(tmp_path / "run"), "plain")
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.spark
+@pytest.mark.usefixtures("spark")
+def test_what_a_rank_cannot_train_on_is_not_called_a_lost_rank(conf: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.parquet").unlink()
+    with pytest.raises(TerminalTrainingError, match="There are no pairs at"):
+        train_distributed(conf, [], tmp_path / "run", ranks=1)
+
+
+@pytest.mark.spark
+@pytest.mark.usefixtures("spark")
+def test_a_task_that_a_cluster_lost_is_a_lost_rank(conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: object) -> None:
+        raise PySparkException("a barrier task failed")
+
+    monkeypatch.setattr(TorchDistributor, "run", lost)
+    with pytest.raises(TransientTrainingError, match="the same command goes on"):
+        train_distributed(conf, [], tmp_path / "run", ranks=1, local=False)
 
 
 def test_a_port_that_another_program_has_is_named(conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

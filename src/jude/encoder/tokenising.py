@@ -70,8 +70,17 @@ def library_version() -> str:
 
 def eos_id(file: Path) -> int | None:
     """The id that ends every input (BERT's [SEP]); None where the tokeniser adds none."""
+    # A tokeniser that only begins texts ends an empty one with its first id, but no other.
+    return _of_every_text(file, slice(-1, None))
+
+
+def bos_id(file: Path) -> int | None:
+    """The id that begins every input (BERT's [CLS]); None where the tokeniser adds none."""
+    return _of_every_text(file, slice(1))
+
+
+def _of_every_text(file: Path, place: slice) -> int | None:
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_padding()
-    # A tokeniser that only begins texts ends an empty one with its first id, but no other.
-    ends = {tuple(tokenizer.encode(text).ids[-1:]) for text in ("", "a", "b")}
-    return int(ends.pop()[0]) if len(ends) == 1 and () not in ends else None
+    found = {tuple(tokenizer.encode(text).ids[place]) for text in ("", "a", "b")}
+    return int(found.pop()[0]) if len(found) == 1 and () not in found else None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from jude.encoder.bert import first_place
 from jude.encoder.packaged import MINILM, find_model
 from jude.encoder.tokenising import LocalTokeniser, library_version
 from jude.encoder.version import file_sha256
@@ -57,8 +59,7 @@ def open_model(base: Base, model: ModelSettings, device: torch.device) -> nn.Mod
     from transformers import AutoConfig, AutoModel
 
     config = AutoConfig.from_pretrained(base.folder)
-    longest = getattr(config, "max_position_embeddings", None)
-    if longest and model.max_tokens > longest:
+    if (longest := _most_tokens(config)) and model.max_tokens > longest:
         raise TerminalTrainingError(f"model.max_tokens is {model.max_tokens}; {base.name} reads {longest} at most.")
     for rate in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "dropout_rate"):
         if isinstance(getattr(config, rate, None), float):
@@ -69,6 +70,12 @@ def open_model(base: Base, model: ModelSettings, device: torch.device) -> nn.Mod
     if model.liger:
         apply_liger(inner, device)
     return inner
+
+
+def _most_tokens(config: Any) -> int | None:  # noqa: ANN401  any of transformers' configs
+    places: int | None = getattr(config, "max_position_embeddings", None)
+    counts_from_padding = config.model_type in ("roberta", "xlm-roberta", "mpnet")
+    return places - first_place(config.to_dict()) if places and counts_from_padding else places
 
 
 def chosen_device(model: ModelSettings, rank: int = 0) -> torch.device:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from jude.errors import TerminalTrainingError, TransientTrainingError
+from jude.errors import TerminalTrainingError
 from jude.training.engines import Engine
 from jude.training.gather import barrier, rank
 from jude.training.mining import Mined
+from jude.training.writing import written
 
 
 @dataclass(slots=True)
@@ -43,23 +44,20 @@ class Checkpoints:
         """
         made = self._folder / f"step-{state.done:08d}"
         unfinished = self._folder / f"unfinished-{state.done:08d}"
-        if rank() == 0:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
+        with written(made):
+            if rank() == 0:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir(parents=True)
         barrier()
-        try:
+        with written(made):
             self._write(unfinished, engine, state, mined)
-        except (OSError, RuntimeError) as error:
-            raise TransientTrainingError(
-                f"The checkpoint {made.name} could not be written ({error}). The older ones in {self._folder} are "
-                "whole: make room and start the same command again."
-            ) from error
         barrier()
-        if rank() == 0:
-            shutil.rmtree(made, ignore_errors=True)
-            unfinished.rename(made)
-            for old in self.all()[: -self._keep]:
-                shutil.rmtree(old)
+        with written(made):
+            if rank() == 0:
+                shutil.rmtree(made, ignore_errors=True)
+                unfinished.rename(made)
+                for old in self.all()[: -self._keep]:
+                    shutil.rmtree(old)
         barrier()
         return made
 

@@ -19,6 +19,7 @@ from jude.training.towers import Towers
 EngineKind = Literal["plain", "zero"]
 Parameters = list[dict[str, Any]]
 """Groups as torch.optim takes them."""
+_MOST_IN_A_BUCKET = 500_000_000  # numbers that ranks exchange at once
 
 
 class Engine(Protocol):
@@ -41,6 +42,10 @@ class Engine(Protocol):
     def save(self, folder: Path) -> None: ...
 
     def load(self, folder: Path) -> None: ...
+
+    def close(self) -> None:
+        """Let go of the parameters: the next phase brings an engine of its own."""
+        ...
 
 
 class PlainEngine:
@@ -97,6 +102,9 @@ class PlainEngine:
                 parameter.copy_(value)
         self._optimizer.load_state_dict(state["optimizer"])
 
+    def close(self) -> None:
+        """Nothing holds on to them."""
+
 
 class ZeroEngine:
     """DeepSpeed's ZeRO-1: each rank keeps a part of the optimizer's state.
@@ -112,11 +120,17 @@ class ZeroEngine:
         # Minutes of C++ compilation at the first run, for a message that gloo sends in milliseconds.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         before = {name: p.dtype for name, p in model.named_parameters()}
+        self._parameters = [p for group in groups for p in group["params"]]
         config = {
             "train_micro_batch_size_per_gpu": 1,  # DeepSpeed only multiplies with it; our batches are global
             "gradient_accumulation_steps": 1,
             "gradient_clipping": clip_norm,
-            "zero_optimization": {"stage": 1, "overlap_comm": False},
+            # Its buffer is there whether or not it is filled: 2 GB by default, where adapters take 0.1.
+            "zero_optimization": {
+                "stage": 1,
+                "overlap_comm": False,
+                "reduce_bucket_size": min(_MOST_IN_A_BUCKET, sum(p.numel() for p in self._parameters)),
+            },
             "zero_allow_untested_optimizer": True,
             "steps_per_print": 1_000_000_000,
         }
@@ -125,7 +139,6 @@ class ZeroEngine:
         )
         after = {name: p.dtype for name, p in self._engine.module.named_parameters()}
         assert before == after, "DeepSpeed changed the dtype of a parameter"
-        self._parameters = [p for group in groups for p in group["params"]]
 
     def exchange(self) -> AbstractContextManager[None]:
         """One reduction for all chunks: by default each backward call would send its own."""
@@ -155,6 +168,10 @@ class ZeroEngine:
     def load(self, folder: Path) -> None:
         """Read what `save` wrote; the world must be as large as it was."""
         self._engine.load_checkpoint(str(folder), tag="zero", load_module_strict=False)
+
+    def close(self) -> None:
+        """Take DeepSpeed's hooks off: they would fill buffers of this phase in every backward pass of the next."""
+        self._engine.destroy()
 
 
 def open_engine(kind: EngineKind, towers: Towers, objective: Objective, run: RunSettings) -> Engine:

@@ -7,12 +7,13 @@ for the rows (sum over ranks of their own parts) and for the heads (all ranks ha
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+T = TypeVar("T")
 Group = dist.ProcessGroup | None
 
 
@@ -30,6 +31,15 @@ def barrier() -> None:
     """Wait for the other ranks, where there are any."""
     if world_size() > 1:
         dist.barrier()
+
+
+def of_first(value: T, device: torch.device) -> T:
+    """Give every rank what the first found: on another machine an equal sum may differ in its last digit."""
+    if world_size() == 1:
+        return value
+    held = [value]
+    dist.broadcast_object_list(held, src=0, device=device)
+    return held[0]
 
 
 def gather_rows(rows: Tensor, group: Group = None) -> Tensor:

@@ -79,7 +79,7 @@ def head_of(kind: str, width: int, base_rate: float) -> nn.Module:
 
 
 class Temperature(nn.Module):
-    """InfoNCE's own temperature, kept in [0.01, 1]."""
+    """InfoNCE's own temperature, kept in [0.01, 1]; from beyond a bound its gradient brings it back."""
 
     def __init__(self, start: float, *, learned: bool) -> None:
         super().__init__()
@@ -87,4 +87,5 @@ class Temperature(nn.Module):
 
     def forward(self) -> Tensor:
         """Give the temperature."""
-        return self.log_value.exp().clamp(0.01, 1.0)
+        kept = self.log_value.clamp(math.log(0.01), 0.0)
+        return (self.log_value + (kept - self.log_value).detach()).exp()

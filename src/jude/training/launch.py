@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from jude.errors import TransientTrainingError
+from jude.errors import TerminalError, TerminalTrainingError, TransientTrainingError
 
 RANK_LOST_SECONDS = 50
 """A collective that waits longer for a rank has lost it; the job ends within a minute, and resumes."""
@@ -63,13 +63,24 @@ def _train(settings: Any, folder: Path, engine: str, ranks: int) -> dict[str, An
     return {"adapter": str(done.adapter), "updates": done.updates, "skipped": done.skipped, "loss": done.last_loss}
 
 
+def _rank_that_explains(conf: str, overrides: list[str], folder: str, engine: str) -> dict[str, Any]:
+    """Be one rank; what a person must mend is given back as words, because of a failed process only its status is."""
+    try:
+        return train_rank(conf, overrides, folder, engine)
+    except TerminalError as error:
+        return {"refused": str(error)}
+
+
 def train_distributed(
     conf: Path, overrides: list[str], folder: Path, *, ranks: int, local: bool = True, gpu: bool = False
 ) -> dict[str, Any]:
-    """Start the ranks and wait. Raises TransientTrainingError when a rank was lost: the same call resumes.
+    """Start the ranks and wait. `local`: all ranks on the driver; else one barrier task each.
 
-    `local`: all ranks on the driver; else one barrier task each.
+    Raises TransientTrainingError when a rank was lost, so that the same call resumes, and TerminalTrainingError where
+    it would end in the same way.
     """
+    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+    from pyspark.errors import PySparkException
     from pyspark.ml.torch.distributor import TorchDistributor
     from pyspark.sql import SparkSession
 
@@ -77,11 +88,13 @@ def train_distributed(
     (builder.master("local[1]") if local and SparkSession.getActiveSession() is None else builder).getOrCreate()
     distributor = TorchDistributor(num_processes=ranks, local_mode=local, use_gpu=gpu)
     try:
-        facts: dict[str, Any] | None = distributor.run(train_rank, str(conf), overrides, str(folder), "zero")
-    except RuntimeError as error:
+        facts: dict[str, Any] | None = distributor.run(_rank_that_explains, str(conf), overrides, str(folder), "zero")
+    except (RuntimeError, PySparkException, Py4JJavaError) as error:
         raise TransientTrainingError(
             f"Training stopped: {error} The ranks' own words are above. Checkpoints are in {folder}/checkpoints: "
             "the same command goes on from the newest."
         ) from error
     assert facts is not None, "a run that ends without an error says where its adapter is"
+    if "refused" in facts:
+        raise TerminalTrainingError(facts["refused"])
     return facts

@@ -18,7 +18,8 @@ from jude.training.inference import encode_ids
 from jude.training.towers import Towers
 
 Ints = NDArray[np.int64]
-_ROWS = 1024  # queries scored at once: 1,024 x 100,000 documents are 400 MB
+_ROWS = 1024  # queries scored at once, where documents are few
+_SCORES = 20_000_000  # at once; each takes 28 bytes while false negatives are looked up: 560 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,9 @@ def mine(towers: Towers, data: TokenisedPairs, per_query: int, margin: float, ch
     query_vectors = encode_ids(towers, [data.token_ids(int(n)) for n in queries], chunk_tokens)
     document_vectors = encode_ids(towers, [data.token_ids(int(n)) for n in documents], chunk_tokens)
     known, found = Known(data), []
-    for start in range(0, len(queries), _ROWS):
-        part = slice(start, start + _ROWS)
+    rows_at_once = max(1, min(_ROWS, _SCORES // len(documents)))
+    for start in range(0, len(queries), rows_at_once):
+        part = slice(start, start + rows_at_once)
         at = rows[part]
         scores = query_vectors[part] @ document_vectors.T
         own = scores[np.arange(len(at)), np.searchsorted(documents, data.document[at])]

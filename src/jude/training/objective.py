@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -22,21 +23,21 @@ from jude.training.predicates import predicate_columns
 from jude.training.settings import LossSettings
 
 Term = Callable[[Tensor, Batch], Tensor]
+Floats = NDArray[np.float32]
 
 
 class Objective(nn.Module):
     """The heads, and what they are trained by. Always float32."""
 
     def __init__(self, loss: LossSettings, data: TokenisedPairs, width: int) -> None:
-        """Raises TerminalTrainingError when a predicate's column is missing from the pairs."""
+        """Raises TerminalTrainingError where the pairs lack what a term needs."""
         super().__init__()
         base_rate = float(data.label.mean())
         self.head = head_of(loss.head, width, base_rate)
         self.temperature = Temperature(loss.temperature, learned=loss.learn_temperature)
         self.weights = loss.weights()
         self._loss = loss
-        self._predicates_NM = predicate_columns(data.pairs, loss.vp.predicates) if "vp" in self.weights else None
-        self._teacher_N = _teacher_scores(data) if {"kd", "margin"} & self.weights.keys() else None
+        self._predicates_NM, self._teacher_N = beside_labels(data.pairs, loss)
 
     def forward(self, vectors_UD: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Compute the terms that have a weight, by name. Cosines and logits in float32, whatever autocast says."""
@@ -118,11 +119,25 @@ def _on(like: Tensor, values: NDArray[np.generic]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)
 
 
-def _teacher_scores(data: TokenisedPairs) -> NDArray[np.float32]:
-    if "teacher_score" not in data.pairs.column_names:
+def beside_labels(pairs: pa.Table, loss: LossSettings) -> tuple[Floats | None, Floats | None]:
+    """Read what terms need beside labels: the predicates of VP [N, M], the scores of a teacher [N].
+
+    Raises TerminalTrainingError where the pairs lack it.
+    """
+    terms = loss.weights().keys()
+    return (
+        predicate_columns(pairs, loss.vp.predicates) if "vp" in terms else None,
+        _teacher_scores(pairs) if {"kd", "margin"} & terms else None,
+    )
+
+
+def _teacher_scores(pairs: pa.Table) -> Floats:
+    if "teacher_score" not in pairs.column_names:
         raise TerminalTrainingError(
             "loss.kd or loss.margin is above 0, and the pairs have no column teacher_score. "
             "Score them (jobs/score_pairs.py) and name the table in phases.scores."
         )
-    scores: NDArray[np.float32] = data.pairs["teacher_score"].to_numpy().astype(np.float32)
+    scores: Floats = pairs["teacher_score"].to_numpy().astype(np.float32)
+    if unknown := int((~np.isfinite(scores)).sum()):
+        raise TerminalTrainingError(f"{unknown} of {len(scores)} pairs have a teacher_score that is no number.")
     return scores

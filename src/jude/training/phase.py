@@ -15,6 +15,7 @@ from jude.errors import TerminalTrainingError
 from jude.training.checkpoints import Checkpoints, State
 from jude.training.data import BatchMaker, Sampler, TokenisedPairs
 from jude.training.engines import EngineKind, open_engine
+from jude.training.gather import of_first
 from jude.training.memory import peak_mib
 from jude.training.mining import Mined, mine
 from jude.training.objective import Objective
@@ -47,7 +48,10 @@ class Phase:
         """Raises TerminalTrainingError where the pairs lack what the loss needs."""
         batch, towers = run.settings.batch, run.towers
         self._run, self._phase, self._data, self._first = run, phase, data, first
-        self._objective = Objective(phase.loss, data, towers.width).to(towers.device)
+        self._objective = Objective(phase.loss, data, towers.width)
+        # The dropout of a phase before has drawn differently on each rank, and a head begins at random.
+        self._objective.load_state_dict(of_first(self._objective.state_dict(), towers.device))
+        self._objective.to(towers.device)
         self._engine = open_engine(run.engine, towers, self._objective, run.settings.run)
         self._schedule = Schedule(phase.lr, phase.updates, phase.warmup, phase.ratio, phase.schedule)
         self._sampler = Sampler(data.pairs, batch.pairs, run.settings.run.seed, batch.mixing_temperature)
@@ -69,7 +73,7 @@ class Phase:
             self._run.checkpoints.restore(self._engine)
             self._mined = Mined.read(self._run.checkpoints.all()[-1])
         elif watch:
-            state.watched = watch(self._run.towers)
+            state.watched = of_first(watch(self._run.towers), self._run.towers.device)
         in_a_row, end = 0, self._first + self._phase.updates
         while state.done < end and state.done != stop_after:
             update = self._update(state.done)
@@ -78,10 +82,11 @@ class Phase:
             state.skipped += update.skipped
             state.loss = state.loss if update.skipped else update.loss
             self._require_finite(in_a_row, state.done, update.loss)
-            if watch and state.done % self._run.settings.run.watch_every == 0:
-                self._require_remembered(state, watch(self._run.towers))
+            if watch and (state.done % self._run.settings.run.watch_every == 0 or state.done == end):
+                self._require_remembered(state, of_first(watch(self._run.towers), self._run.towers.device))
             if state.done % self._run.settings.run.save_every == 0 or state.done == end:
                 self._run.checkpoints.save(self._engine, state, self._mined)
+        self._engine.close()
 
     def _update(self, number: int) -> Update:
         began = time.perf_counter()
@@ -103,9 +108,9 @@ class Phase:
         if not batch.hard_negatives:
             return None
         if self._mined is None or here % batch.mine_every == 0:
-            self._mined = mine(
-                self._run.towers, self._data, batch.hard_negatives, batch.mining_margin, batch.chunk_tokens
-            )
+            towers = self._run.towers
+            found = mine(towers, self._data, batch.hard_negatives, batch.mining_margin, batch.chunk_tokens)
+            self._mined = of_first(found, towers.device)
         return self._mined.of(self._data.query[rows])
 
     def _require_finite(self, in_a_row: int, done: int, loss: float) -> None:

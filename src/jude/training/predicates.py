@@ -90,9 +90,10 @@ def _text_length(pairs: pa.Table) -> Columns:
 
 
 def _language(pairs: pa.Table) -> Columns:
-    values = np.asarray([str(value) for value in _values(pairs, "document_language", "language")])
-    found: Columns = (values[:, None] == np.unique(values)).astype(np.float32)
-    return found
+    """One column per language; a document whose language is unknown is in none."""
+    values = _values(pairs, "document_language", "language")
+    known = sorted({str(value) for value in values if value is not None})
+    return np.asarray([[value == name for name in known] for value in values], np.float32)
 
 
 def _number(column: str, name: str) -> Predicate:

@@ -23,7 +23,8 @@ def load_training(path: Path, overrides: Sequence[str] = ()) -> TrainingSettings
     values = read_yaml(path)
     for override in overrides:
         _lay(values, override)
-    for phase in values.get("phases") or ():
+    phases = values.get("phases")
+    for phase in phases if isinstance(phases, list) else ():
         _make_absolute(phase, "pairs", path)
         _make_absolute(phase, "scores", path)
     _make_absolute(values.get("run"), "watch", path)
@@ -33,7 +34,9 @@ def load_training(path: Path, overrides: Sequence[str] = ()) -> TrainingSettings
 
 def _make_absolute(section: Any, key: str, conf: Path) -> None:  # noqa: ANN401  any YAML value
     if isinstance(section, dict) and isinstance(section.get(key), str):
-        section[key] = str(conf.parents[2] / section[key])
+        # PROJECT/conf/training/run.yml; a file that lies less deep has fewer folders above it.
+        project = conf.parents[min(2, len(conf.parents) - 1)]
+        section[key] = str(project / section[key])
 
 
 def _lay(values: dict[str, Any], override: str) -> None:
@@ -41,10 +44,14 @@ def _lay(values: dict[str, Any], override: str) -> None:
     if not equals:
         raise TerminalSettingsError(f"--set {override}: write it as section.key=value.")
     *sections, last = name.strip().split(".")
+    try:
+        value = yaml.safe_load(written)
+    except yaml.YAMLError:
+        raise TerminalSettingsError(f"--set {name.strip()}: the value is not YAML: {written}") from None
     place: Any = values
     try:
         for step in sections:
             place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
-        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(written)
+        place[int(last) if isinstance(place, list) else last] = value
     except (AttributeError, IndexError, TypeError, ValueError):
         raise TerminalSettingsError(f"--set {name}: there is no such place in the settings.") from None

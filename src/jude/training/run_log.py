@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jude.training.writing import written
+
 
 class RunLog:
     """`log.jsonl` of a run folder."""
@@ -17,17 +19,21 @@ class RunLog:
         self._file, self._writes = file, writes
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Append one line."""
+        """Append one line. Raises TransientTrainingError when it could not be written."""
         if self._writes:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            with written(self._file):
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                with self._file.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
 
     def forget_after(self, done: int) -> None:
         """Drop what was logged after the checkpoint: it will be done, and logged, again. A torn line goes, too."""
         if self._writes and self._file.exists():
             lines = [line for line in self._file.read_text().splitlines() if _update(line) < done]
-            self._file.write_text("".join(f"{line}\n" for line in lines))
+            kept = self._file.with_suffix(".kept")
+            with written(self._file):
+                kept.write_text("".join(f"{line}\n" for line in lines))
+                kept.replace(self._file)
 
 
 def _update(line: str) -> float:

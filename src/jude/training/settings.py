@@ -78,6 +78,12 @@ class LossSettings:
             raise ValueError("every weight is 0: give bce, nce, vp_weight, kd or margin a weight")
         return self
 
+    @model_validator(mode="after")
+    def _has_predicates(self) -> LossSettings:
+        if self.vp_weight and self.vp.tau < 1 and not self.vp.predicates:
+            raise ValueError("vp.tau is below 1, so vp.predicates must name at least one (constant)")
+        return self
+
     def weights(self) -> dict[str, float]:
         """Name the terms that count, each with its weight."""
         every = {"bce": self.bce, "nce": self.nce, "vp": self.vp_weight, "kd": self.kd, "margin": self.margin}
@@ -159,9 +165,9 @@ class TrainingSettings:
         for phase in self.phases:
             if joint != (phase.loss.head == "joint"):
                 raise ValueError(f"{phase.name}: loss.head joint and model.kind cross_encoder belong together")
-            if joint and (phase.loss.weights().keys() - {"bce", "vp"} or self.batch.hard_negatives):
+            if joint and (phase.loss.weights().keys() - {"bce", "vp"} or self.batch.hard_negatives or self.run.watch):
                 raise ValueError(
-                    f"{phase.name}: a cross-encoder has no vectors to compare: only bce and vp, nothing mined"
+                    f"{phase.name}: a cross-encoder has no vectors to compare: only bce and vp, nothing mined, no watch"
                 )
         return self
 

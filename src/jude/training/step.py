@@ -31,7 +31,7 @@ class Update:
     terms: dict[str, float]
     gradient_norm: float  # of all trained parameters before clipping; nan where the update was skipped
     skipped: bool
-    term_norms: dict[str, float] = field(default_factory=dict)  # of each weighted term, at this rank's vectors
+    term_norms: dict[str, float] = field(default_factory=dict)  # of each weighted term, at the batch's vectors
 
 
 class Step:
@@ -81,8 +81,9 @@ class Step:
         chunks = batch.chunks(places, self._settings.chunk_tokens)
         cached = CachedBackward(encode, chunks, self._kept(batch, places, chunks))
         back = torch.from_numpy(np.argsort(np.concatenate(shares), kind="stable")).to(cached.vectors_UD.device)
-        terms: dict[str, Tensor] = self._objective(gather_rows(cached.vectors_UD, self._group)[back], batch)
-        norms = gradient_norms(terms, self._objective.weights, cached.vectors_UD) if measure_terms else {}
+        vectors_UD = gather_rows(cached.vectors_UD, self._group)[back]
+        terms: dict[str, Tensor] = self._objective(vectors_UD, batch)
+        norms = gradient_norms(terms, self._objective.weights, vectors_UD) if measure_terms else {}
         return cached, terms, norms
 
     def _kept(self, batch: Batch, places: NDArray[np.int64], chunks: list[NDArray[np.int64]]) -> int:

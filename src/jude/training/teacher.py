@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from jude.encoder import EncoderSpec, open_encoder
+from jude.encoder.tokenising import bos_id
 from jude.encoder.version import file_sha256
 from jude.errors import TerminalTrainingError
 from jude.settings.reading import validated
@@ -41,8 +42,8 @@ class Teacher:
         settings = validated(TrainingSettings, identity["settings"], {(): str(adapter)})
         self._model = settings.model
         self._base = find_base(settings.model.base)
-        if self._model.kind != "cross_encoder" or self._base.weights_hash != identity["base"]:
-            raise TerminalTrainingError(f"{adapter} is no cross-encoder for the base {self._base.name} as it is here.")
+        if self._base.weights_hash != identity["base"]:
+            raise TerminalTrainingError(f"{adapter} is of another {self._base.name} than the one that is here.")
         self.version = teacher_version(adapter)
         self._encoder = open_encoder(self._spec(adapter, threads))
         heads = torch.load(adapter / HEADS, weights_only=True)
@@ -69,7 +70,7 @@ class Teacher:
     def score(self, pairs: pa.Table) -> NDArray[np.float32]:
         """Give the logit of each pair. Columns in: PAIRS."""
         data = tokenise(pairs, open_tokeniser(self._base, self._model), tokeniser_name="")
-        data = joined(data, self._model.max_tokens)
+        data = joined(data, self._model.max_tokens, bos_id(self._base.tokeniser_file))
         joint_BD = torch.from_numpy(self._encoder.encode([ids.as_py() for ids in data.ids]))
         logits: NDArray[np.float32] = self._head(joint_BD, joint_BD).numpy()
         return logits[data.query]
@@ -86,6 +87,8 @@ def _identity(adapter: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((adapter / "jude_training.json").read_text())["identity"]
     except OSError as error:
         raise TerminalTrainingError(f"{adapter} is no adapter of a training run: {error}.") from error
+    if (kind := found["settings"]["model"]["kind"]) != "cross_encoder":
+        raise TerminalTrainingError(f"{adapter} is no cross-encoder: its run has model.kind {kind}.")
     return found
 
 

@@ -42,6 +42,7 @@ class Towers(nn.Module):
         self._packed = _packed(inner, model, lora, causal=self._stock.causal)
         if self._packed is None:
             _checkpoint_stock(inner, model.checkpointing)
+        self.train()  # a model comes opened for reading, in which mode transformers checkpoint nothing
 
     @property
     def device(self) -> torch.device:
@@ -82,4 +83,7 @@ def _checkpoint_stock(inner: Any, checkpointing: str) -> None:  # noqa: ANN401  
             "model.checkpointing: selective is built for our own passes; set none or full here."
         )
     if checkpointing == "full":
-        inner.gradient_checkpointing_enable({"use_reentrant": False})
+        try:
+            inner.gradient_checkpointing_enable({"use_reentrant": False})
+        except ValueError as error:
+            raise TerminalTrainingError(f"{error} Set model.checkpointing: none.") from error

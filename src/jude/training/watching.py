@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jude.errors import TerminalTrainingError
 from jude.evaluation.ranking import mean_ndcg
 from jude.training.base import find_base, open_tokeniser
 from jude.training.data import read_pairs, tokenise
@@ -17,12 +18,17 @@ from jude.training.towers import Towers
 
 
 def watcher(settings: TrainingSettings) -> Watch | None:
-    """Give what measures nDCG@10 of `run.watch`: each query against all documents of that file; None without one."""
+    """Give what measures nDCG@10 of `run.watch`: each query against all documents of that file; None without one.
+
+    Raises TerminalTrainingError where there is nothing to be found.
+    """
     if settings.run.watch is None:
         return None
     base = find_base(settings.model.base)
     data = tokenise(read_pairs(Path(settings.run.watch)), open_tokeniser(base, settings.model), tokeniser_name="watch")
     rows = np.flatnonzero(data.label >= POSITIVE)
+    if not len(rows):
+        raise TerminalTrainingError(f"run.watch: {settings.run.watch} holds no positive (label of {POSITIVE} or more).")
     queries, documents = np.unique(data.query[rows]), np.unique(data.document)
     relevant = [np.searchsorted(documents, data.document[rows][data.query[rows] == q]) for q in queries]
 

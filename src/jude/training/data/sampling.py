@@ -31,7 +31,8 @@ class Sampler:
         self._seed = seed
         self._sources = self._by_source(pairs)
         sizes = np.asarray([len(rows) for rows in self._sources], float) ** (1 / mixing_temperature)
-        self._draws = np.floor(sizes / sizes.sum() * units).astype(int).clip(min=1)
+        # The millionth: 29 of 29 + 71 are 28.999999999999996 of 100.
+        self._draws = np.floor(sizes / sizes.sum() * units + 1e-6).astype(int).clip(min=1)
         self.batches_per_epoch = max(1, int(self._draws.sum()) // self._batch)
         self._order = lru_cache(maxsize=2)(self._epoch)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from jude.encoder.protocol import ModelInput
 from jude.training.data.pairs import data_hash
+from jude.training.writing import written
 
 Ints = NDArray[np.int64]
 
@@ -93,11 +94,12 @@ def numbered_inputs(inputs: Sequence[NDArray[np.int32]]) -> tuple[pa.ListArray, 
 
 def _write(file: Path, table: pa.Table) -> None:
     """Write beside the file and move: another rank, or a kill, never leaves half a file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(f".{os.getpid()}")
-    with pa.ipc.new_file(str(unfinished), table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    unfinished.replace(file)
+    with written(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with pa.ipc.new_file(str(unfinished), table.schema) as writer:
+            writer.write_table(table.combine_chunks())
+        unfinished.replace(file)
 
 
 def _numbered(pairs: pa.Table, found_hash: str, table: pa.Table) -> TokenisedPairs:
