@@ -56,12 +56,15 @@ class ModelFolder:
 
     def digest(self, adapter: Path | None) -> str:
         """Hash what the vectors depend on: config, weights (all shards), adapter."""
-        files = [self.folder / "config.json", *sorted(self.folder.glob("*.safetensors"))]
+        files = [self.folder / "config.json", *_weights_in(self.folder, "model")]
         if adapter is not None:
-            files += [adapter / "adapter_config.json", *sorted(adapter.glob("*.safetensors"))]
+            files += [adapter / "adapter_config.json", *_weights_in(adapter, "adapter_model")]
         missing = [str(file) for file in files if not file.exists()]
         if missing:
-            raise TerminalEnvironmentError(f"{', '.join(missing)} is missing: copy the model or adapter anew.")
+            raise TerminalEnvironmentError(
+                f"{', '.join(missing)} is missing: copy the model or adapter anew, or make safetensors of what is "
+                f"there: jude model import {self.folder} TARGET"
+            )
         return sha256("".join(f"{file.name} {file_sha256(file)}\n" for file in files).encode()).hexdigest()
 
     def checked_max_tokens(self, wanted: int | None) -> int:
@@ -115,6 +118,17 @@ def read_model_folder(folder: Path, name: str | None = None) -> ModelFolder:
         mask=facts.get("mask") or ("causal" if causal else "bidirectional"),
         widths=(*sorted(w for w in facts.get("widths", ()) if w < whole), whole),
     )
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """Give what jude.json says: name, mask, widths; empty where there is none."""
+    found: dict[str, Any] = _read(folder / FACTS_FILE, {})
+    return found
+
+
+def _weights_in(folder: Path, name: str) -> list[Path]:
+    """Weights of another format would not be part of the version: where there are no safetensors, they are missing."""
+    return sorted(folder.glob("*.safetensors")) or [folder / f"{name}.safetensors"]
 
 
 def _modules(folder: Path) -> tuple[str | None, bool]:

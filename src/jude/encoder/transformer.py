@@ -108,9 +108,19 @@ def _load(folder: Path, dtype: torch.dtype, attention: str | None, gguf_file: st
 
 
 def _with_adapter(model: nn.Module, adapter: Path, *, merge: bool) -> nn.Module:
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
 
-    adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=not merge)
+    try:
+        adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=not merge)
+        names = set(load_peft_weights(str(adapter), device="cpu"))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise TerminalEnvironmentError(f"{adapter} is no adapter for this model: {error}") from error
+    # peft passes over names that the model does not have: nothing, or a part, would be merged in silence.
+    if strange := names ^ set(get_peft_model_state_dict(adapted, save_embedding_layers=False)):
+        raise TerminalEnvironmentError(
+            f"{adapter} is for another model: {', '.join(sorted(strange)[:2])} is not in both. If it was made for this "
+            "model with a head, load the model without it (AutoModel) and save the adapter from there."
+        )
     return cast("nn.Module", adapted.merge_and_unload() if merge else adapted)
 
 
