@@ -100,7 +100,7 @@ class ModelFolder:
 def read_model_folder(folder: Path, name: str | None = None) -> ModelFolder:
     """Read the facts of a folder. Raises TerminalEnvironmentError for what is missing or cannot be honoured."""
     config = _read(folder / "config.json")
-    facts = _read(folder / FACTS_FILE, {})
+    facts = facts_of(folder)
     if not (folder / "tokenizer.json").exists():
         raise TerminalEnvironmentError(
             f"{folder} has no tokenizer.json. Make a folder that has one: jude model import {folder} TARGET"
