@@ -194,8 +194,8 @@ def _write_layout(target: Path, pooling: str, max_tokens: int | None) -> None:
         {"idx": n, "name": str(n), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for n, (kind, path) in enumerate(_MODULES)
     ]
+    width = read_model_folder(target).width
     _write(target / "modules.json", modules)
-    width = json.loads((target / "config.json").read_bytes())["hidden_size"]
     (target / "1_Pooling").mkdir()
     pooled = {"word_embedding_dimension": width, **{f"pooling_mode_{k}": p == pooling for p, k in _SAID.items()}}
     _write(target / "1_Pooling" / "config.json", pooled)

@@ -21,6 +21,11 @@ _POOLING_OF: Final = {
     "weightedmean": "weighted_mean", "weightedmean_tokens": "weighted_mean",
 }  # fmt: skip
 _KNOWN_MODULES: Final = ("Transformer", "Pooling", "Normalize")
+_AFTER_PADDING: Final = frozenset(
+    {"camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta",
+     "xlm-roberta-xl"}
+)  # fmt: skip
+_WIDTHS: Final = ("hidden_size", "dim", "d_model", "n_embd", "emb_dim")
 FACTS_FILE: Final = "jude.json"
 
 
@@ -107,7 +112,7 @@ def read_model_folder(folder: Path, name: str | None = None) -> ModelFolder:
         )
     pooling, normalise = _modules(folder)
     causal = config["model_type"] in DECODERS and not config.get("use_bidirectional_attention")
-    whole = int(config["hidden_size"])
+    whole = _width(folder, config)
     return ModelFolder(
         name=name or facts.get("name") or str(config["model_type"]),
         folder=folder,
@@ -118,6 +123,18 @@ def read_model_folder(folder: Path, name: str | None = None) -> ModelFolder:
         mask=facts.get("mask") or ("causal" if causal else "bidirectional"),
         widths=(*sorted(w for w in facts.get("widths", ()) if w < whole), whole),
     )
+
+
+def _width(folder: Path, config: dict[str, Any]) -> int:
+    """The families do not agree on its name. Raises TerminalEnvironmentError for what is no encoder alone."""
+    if config.get("is_encoder_decoder"):
+        raise TerminalEnvironmentError(
+            f"{folder} is {config['model_type']}, an encoder with a decoder: JUDE reads either."
+        )
+    found = next((config[key] for key in _WIDTHS if key in config), None)
+    if found is None:
+        raise TerminalEnvironmentError(f"{folder}/config.json says no width: none of {', '.join(_WIDTHS)}.")
+    return int(found)
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
@@ -152,7 +169,7 @@ def _modules(folder: Path) -> tuple[str | None, bool]:
 
 def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
     """The smallest of what the folder's files say; RoBERTa's kin use up two positions."""
-    used = int(config.get("pad_token_id") or 0) + 1 if config["model_type"] in ("roberta", "xlm-roberta") else 0
+    used = int(config.get("pad_token_id") or 0) + 1 if config["model_type"] in _AFTER_PADDING else 0
     said = [
         int(config.get("max_position_embeddings", 512)) - used,
         _read(folder / "sentence_bert_config.json", {}).get("max_seq_length"),

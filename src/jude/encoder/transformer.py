@@ -62,15 +62,19 @@ def open_transformer(
     merge: bool = True,
     attention: str | None = None,
     gguf_file: str | None = None,
+    rounded: torch.dtype | None = None,
 ) -> OpenTransformer:
     """Open a model folder; nothing is downloaded. Evaluation mode: a trainer calls `model.train()`.
 
     causal: None leaves the family's own mask. adapter: a LoRA folder of peft, merged in float32 unless merge is
     False; a merged model is cast to `dtype` afterwards. attention: None takes the fastest that transformers has.
+    rounded: a narrower type that every weight passes through, where it is computed with in a wider one.
     Raises TerminalEnvironmentError.
     """
     model = open_model(folder, dtype=dtype, adapter=adapter, merge=merge, attention=attention, gguf_file=gguf_file)
-    return OpenTransformer.of(model.to(device=device, dtype=dtype).eval(), causal=causal)
+    for weight in model.parameters():  # not the buffers: rotary frequencies need their float32
+        weight.data = weight.data.to(rounded or dtype).to(dtype)
+    return OpenTransformer.of(model.to(device).eval(), causal=causal)
 
 
 def open_model(
