@@ -44,8 +44,8 @@ def import_model(
     Raises TerminalSettingsError, TerminalEnvironmentError.
     """
     source = _inside_mlflow(source)
-    pooling = pooling or (None if gguf_file else _pooling_of(source))
-    _require_known(source, pooling, mask)
+    _require_known(source, mask)
+    pooling = _known_pooling(source, pooling or (None if gguf_file else _pooling_of(source)))
     if target.exists() and any(target.iterdir()):
         raise TerminalSettingsError(f"{target} is not empty. Give a new folder: a model version never changes.")
     said = {} if adapter or gguf_file else facts_of(source)
@@ -59,12 +59,16 @@ def import_model(
     return read_model_folder(target)
 
 
-def _require_known(source: Path, pooling: str | None, mask: str | None) -> None:
-    if not source.is_dir():
-        raise TerminalSettingsError(f"There is no folder {source}.")
+def _known_pooling(source: Path, pooling: str | None) -> str:
     if pooling not in POOLINGS:
         found = f"There is no pooling {pooling!r}" if pooling else f"{source} names no pooling"
         raise TerminalSettingsError(f"{found}. Give --pooling: one of {', '.join(POOLINGS)}.")
+    return pooling
+
+
+def _require_known(source: Path, mask: str | None) -> None:
+    if not source.is_dir():
+        raise TerminalSettingsError(f"There is no folder {source}.")
     if mask is not None and mask not in MASKS:
         raise TerminalSettingsError(f"There is no mask {mask!r}. Give --mask: {' or '.join(MASKS)}.")
 
