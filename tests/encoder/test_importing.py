@@ -78,6 +78,13 @@ def test_what_a_folder_says_of_itself_comes_along(tmp_path: Path) -> None:
     np.testing.assert_allclose(ours(tmp_path / "b"), ours(tmp_path / "a"), atol=1e-6)
 
 
+def test_a_decoder_of_both_directions_is_not_exported_to_what_reads_it_in_one(tmp_path: Path) -> None:
+    import_model(build("qwen3", tmp_path / "model"), tmp_path / "both", mask="bidirectional")
+    with pytest.raises(TerminalSettingsError, match=r"would make other vectors.*--to mlflow"):
+        export_folder(tmp_path / "both", tmp_path / "new")
+    export_folder(tmp_path / "model", tmp_path / "new")
+
+
 def test_an_import_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     source = bare("llama", tmp_path / "bare")
     config = json.loads((source / "config.json").read_text())

@@ -16,7 +16,7 @@ from typing import Any, Final
 from tokenizers import Tokenizer, processors
 
 from jude.encoder.made_of import MASKS
-from jude.encoder.model_folder import FACTS_FILE, POOLINGS, ModelFolder, facts_of, read_model_folder
+from jude.encoder.model_folder import DECODERS, FACTS_FILE, POOLINGS, ModelFolder, facts_of, read_model_folder
 from jude.encoder.tokenising import eos_id
 from jude.errors import TerminalEnvironmentError, TerminalSettingsError
 
@@ -133,9 +133,16 @@ def _pyfunc(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
 def export_folder(folder: Path, target: Path) -> None:
     """Copy a folder; it is one of sentence-transformers already.
 
-    Raises TerminalSettingsError where there is something, or for a folder that names no pooling.
+    Raises TerminalSettingsError where there is something, for a folder that names no pooling, and for a decoder that
+    sentence-transformers would read as causal though it reads in both directions.
     """
     _require_exportable(folder, target)
+    model = read_model_folder(folder)
+    if model.family in DECODERS and model.mask != "causal" and not model.config.get("use_bidirectional_attention"):
+        raise TerminalSettingsError(
+            f"{folder} is a decoder that reads in both directions, which sentence-transformers does not know: it would "
+            f"make other vectors. Export it as a pyfunc: jude model export {folder} TARGET --to mlflow"
+        )
     shutil.copytree(folder, target)
 
 

@@ -110,6 +110,7 @@ def read_model_folder(folder: Path, name: str | None = None) -> ModelFolder:
         raise TerminalEnvironmentError(
             f"{folder} has no tokenizer.json. Make a folder that has one: jude model import {folder} TARGET"
         )
+    _require_case(folder)
     pooling, normalise = _modules(folder)
     causal = config["model_type"] in DECODERS and not config.get("use_bidirectional_attention")
     whole = _width(folder, config)
@@ -141,6 +142,20 @@ def facts_of(folder: Path) -> dict[str, Any]:
     """Give what jude.json says: name, mask, widths; empty where there is none."""
     found: dict[str, Any] = _read(folder / FACTS_FILE, {})
     return found
+
+
+def _require_case(folder: Path) -> None:
+    """Raises TerminalEnvironmentError for a folder that wants texts in small letters from whoever reads it."""
+    if not _read(folder / "sentence_bert_config.json", {}).get("do_lower_case"):
+        return
+    from tokenizers import Tokenizer
+
+    capital, small = (Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids for text in ("A B", "a b"))
+    if capital != small:
+        raise TerminalEnvironmentError(
+            f"{folder} says do_lower_case, and its tokeniser does not do it: JUDE reads texts as they are. Give "
+            "tokenizer.json the normaliser Lowercase, and take do_lower_case away."
+        )
 
 
 def _weights_in(folder: Path, name: str) -> list[Path]:
