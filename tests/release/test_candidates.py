@@ -132,6 +132,17 @@ def test_a_promotion_needs_a_set_of_the_trade(world: World) -> None:
 
 
 @pytest.mark.usefixtures("champion")
+def test_a_handful_of_queries_opens_no_gate(world: World) -> None:
+    """Where a few all say the same, the interval of their difference has no width."""
+    whole = world.sets[0].retrieval
+    assert whole is not None
+    some = replace(whole, queries=whole.queries[:3], relevant=whole.relevant[:3])
+    few = replace(world.sets[0], retrieval=some, judged=None, slices={})
+    with pytest.raises(TerminalTrainingError, match="titles has 3 queries, and an interval needs 30"):
+        promote("1", world.registry, world.deployment, [few], MemoryTables(), NOW)
+
+
+@pytest.mark.usefixtures("champion")
 def test_a_champion_of_another_promotion_is_not_replaced_unmeasured(world: World) -> None:
     """Two promotions at once: the one that ends last was compared with a champion that is none any more."""
     other = world.register(tiny_run(world.folder / "third", world.base, seed=3)).version

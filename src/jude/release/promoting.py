@@ -139,7 +139,7 @@ def _refuse_unmeasured() -> str:
 
 def _gate(one: SetReport, forgetting: float) -> str:
     """A set of the trade may not lose 0.01 at the lower bound; one of no trade may not fall by more than allowed."""
-    from jude.evaluation.gates import require_gain, require_remembered
+    from jude.evaluation.gates import require_gain, require_queries, require_remembered
     from jude.evaluation.sets import GUARDS
 
     metric = "ndcg_at_10" if one.line("ndcg_at_10") else "spearman"
@@ -149,5 +149,6 @@ def _gate(one: SetReport, forgetting: float) -> str:
     if one.name in GUARDS:
         lost = require_remembered(f"{one.name} {metric}", line.estimate.mean, line.gain.old.mean, forgetting)
         return f"{one.name}: {metric} {lost:+.4f}, at least -{forgetting:g}"
+    require_queries(one.name, line.count)
     gain = require_gain(line.gain.difference)
     return f"{one.name}: {metric} {gain}"
