@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from jude.cli.app import app
+from jude.cli.serve import _reload_when_told
+from jude.encoder import EncoderSpec
+from jude.settings import load_settings
 from tests.serving.running import PROJECT, Running, running
 
 TEST_CONF = str(PROJECT / "conf/test.yml")
@@ -39,6 +45,30 @@ def test_without_a_server_the_way_out_is_told() -> None:
 
     assert result.exit_code == 1
     assert "Start one: jude serve" in result.output
+
+
+def test_a_reload_that_fails_is_not_the_last() -> None:
+    """A disk or a GPU that is full raises what is not ours; the next SIGHUP must find somebody who listens."""
+    answers: list[Exception | None] = [OSError("no space left"), RuntimeError("out of memory"), None]
+    loaded: list[int] = []
+
+    async def story() -> None:
+        again = asyncio.Event()
+
+        async def reload(specs: Mapping[str, EncoderSpec]) -> None:
+            if failure := answers.pop(0):
+                raise failure
+            loaded.append(len(specs))
+
+        listening = asyncio.create_task(_reload_when_told(reload, lambda: load_settings(Path(TEST_CONF)), again))
+        for _ in range(3):
+            again.set()
+            while again.is_set() and not listening.done():
+                await asyncio.sleep(0.01)
+        listening.cancel()
+
+    asyncio.run(story())
+    assert loaded == [1]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ def test_the_views_are_there_and_a_wrong_query_is_a_sentence(small: Deployment, 
     monkeypatch.setattr(type(spark), "stop", lambda session: None)
     query = "select entity_type, count(*) as n from embeddings group by 1 order by 1"
     assert small.ask_json("sql", query) == [{"entity_type": "job", "n": 3}, {"entity_type": "member", "n": 1}]
+    twice = "select 'left' as who, 'right' as who, 1 as n"
+    assert small.ask_json("sql", twice) == [{"who": "left", "who_2": "right", "n": 1}]
     assert too_wide(small.ask("sql", "select * from embeddings", "--limit", "1").splitlines()[-1]) == []
     said = small.ask("sql", "select nope from embeddings", exit_code=1)
     assert said.startswith("Spark refused the query: [UNRESOLVED_COLUMN")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from jude.encoder import EncoderSpec, forward, open_encoder
+from jude.encoder import EncoderSpec, forward, open_encoder, open_tokeniser
 from jude.encoder.forward import _ByTransformers, open_forward
+from jude.encoder.importing import import_model
 from jude.encoder.kernels import cpu_is_faster_in_bfloat16
 from jude.encoder.local import LocalEncoder
 from jude.encoder.made_of import made_of
+from jude.errors import TerminalEnvironmentError, TerminalSettingsError
 from tests.encoder.tiny import DECODERS, FAMILIES, WIDTH, build, inputs
 
 POOLINGS = ("mean", "last", "cls", "weighted_mean")
@@ -109,6 +113,55 @@ def test_a_window_narrower_than_a_text_goes_by_transformers(tmp_path: Path) -> N
     folder = build("mistral", tmp_path, sliding_window=8)
     made = made_of(spec(folder))
     assert isinstance(open_forward(made, "cpu"), _ByTransformers)
+
+
+def test_a_gate_that_we_do_not_have_goes_by_transformers(tmp_path: Path) -> None:
+    folder = build("llama", tmp_path, hidden_act="relu")
+    ids = inputs()[6]
+    expected = reference(folder, ids, "mean", None)
+    np.testing.assert_allclose(open_encoder(spec(folder, pooling="mean")).encode([ids])[0], expected, atol=1e-5)
+
+
+def test_a_family_that_calls_its_width_otherwise_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"dim": WIDTH, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 70}
+    monkeypatch.setitem(FAMILIES, "distilbert", sizes)
+    folder = build("distilbert", tmp_path / "model")
+    ids = inputs()[6]
+    expected = reference(folder, ids, "mean", None)
+    np.testing.assert_allclose(open_encoder(spec(folder)).encode([ids])[0], expected, atol=1e-5)
+    assert import_model(folder, tmp_path / "new").width == WIDTH
+
+
+def test_an_encoder_with_a_decoder_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(folders["mpnet"], tmp_path / "t5")
+    config = {"model_type": "t5", "d_model": 32, "is_encoder_decoder": True}
+    (tmp_path / "t5" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(TerminalEnvironmentError, match="is t5, an encoder with a decoder"):
+        open_tokeniser(spec(tmp_path / "t5"))
+
+
+def test_a_bare_folder_reads_no_more_tokens_than_it_has_positions_for(tmp_path: Path) -> None:
+    """MPNet's positions begin behind the padding's, as RoBERTa's do."""
+    folder = build("mpnet", tmp_path)
+    (folder / "sentence_bert_config.json").unlink()
+    (made,) = open_tokeniser(spec(folder)).inputs("", ["w1 " * 100])
+    assert len(made.token_ids) == 68
+    assert np.isfinite(open_encoder(spec(folder)).encode([made.token_ids])).all()
+
+
+def test_a_mask_that_a_family_cannot_have_is_refused(folders: dict[str, Path]) -> None:
+    with pytest.raises(TerminalSettingsError, match=r"encoder.mask is causal, which bert here cannot be: gemma, llama"):
+        open_encoder(spec(folders["bert"], mask="causal"))
+
+
+def test_without_instructions_for_bfloat16_the_weights_are_rounded_all_the_same(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "cpu_is_faster_in_bfloat16", lambda: False)
+    for family in ("bert", "mpnet"):
+        rounded = open_encoder(spec(folders[family], compute="bfloat16", revision="no instructions"))
+        whole = open_encoder(spec(folders[family]))
+        assert 1e-5 < np.abs(rounded.encode(inputs()) - whole.encode(inputs())).max() < 0.05
 
 
 def test_a_trained_width_is_cut_and_normalised_again(folders: dict[str, Path]) -> None:

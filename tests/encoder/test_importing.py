@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from typer.testing import CliRunner
 
 from jude.cli.app import app
 from jude.encoder import EncoderSpec, open_encoder, open_tokeniser
-from jude.encoder.importing import export_mlflow, import_model
+from jude.encoder.importing import export_folder, export_mlflow, import_model
 from jude.encoder.tokenising import eos_id
-from jude.errors import TerminalSettingsError
+from jude.errors import TerminalEnvironmentError, TerminalSettingsError
 from tests.encoder.tiny import EOS, build
 
 TEXTS = ["w1 w2 w3", "w9", "w4 w5 w4 w5 w6 w7 w8", "never heard w2"]
@@ -68,6 +69,57 @@ def test_the_commands_say_what_they_made(tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["model", "import", str(tmp_path / "copy"), str(tmp_path / "new"), "--name", "mine"])
     assert "bert, mean pooling, bidirectional, 32 numbers, mine-" in ran.stdout
     np.testing.assert_array_equal(ours(tmp_path / "new"), ours(folder))
+
+
+def test_what_a_folder_says_of_itself_comes_along(tmp_path: Path) -> None:
+    first = import_model(build("qwen3", tmp_path / "model"), tmp_path / "a", mask="bidirectional", widths=(16,))
+    second = import_model(tmp_path / "a", tmp_path / "b", max_tokens=32)
+    assert (first.mask, first.widths) == (second.mask, second.widths) == ("bidirectional", (16, 32))
+    np.testing.assert_allclose(ours(tmp_path / "b"), ours(tmp_path / "a"), atol=1e-6)
+
+
+def test_a_decoder_of_both_directions_is_not_exported_to_what_reads_it_in_one(tmp_path: Path) -> None:
+    import_model(build("qwen3", tmp_path / "model"), tmp_path / "both", mask="bidirectional")
+    with pytest.raises(TerminalSettingsError, match=r"would make other vectors.*--to mlflow"):
+        export_folder(tmp_path / "both", tmp_path / "new")
+    export_folder(tmp_path / "model", tmp_path / "new")
+
+
+def test_an_import_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    source = bare("llama", tmp_path / "bare")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "eos_token_id": None}))
+    with pytest.raises(TerminalEnvironmentError, match="names no eos_token_id"):
+        import_model(source, tmp_path / "new", pooling="last")
+    assert [path.name for path in tmp_path.iterdir()] == ["bare"]
+    assert import_model(source, tmp_path / "new", pooling="mean").pooling == "mean"
+
+
+def test_padding_in_a_tokeniser_does_not_begin_every_text(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    source = bare("llama", tmp_path / "bare")
+    tokenizer: Any = Tokenizer.from_file(str(source / "tokenizer.json"))
+    tokenizer.enable_padding(length=6, pad_token="[PAD]")
+    tokenizer.save(str(source / "tokenizer.json"))
+    import_model(source, tmp_path / "new", pooling="last")
+    (made,) = open_tokeniser(EncoderSpec("folder", path=str(tmp_path / "new"))).inputs("", ["w1 w2"])
+    assert made.token_ids == (5, 6, EOS)
+
+
+def test_what_cannot_be_imported_or_exported_is_named(tmp_path: Path) -> None:
+    model, new = build("bert", tmp_path / "model"), tmp_path / "new"
+    with pytest.raises(TerminalSettingsError, match=r"no mask 'sideways'. Give --mask: bidirectional or causal"):
+        import_model(model, new, mask="sideways")
+    with pytest.raises(TerminalSettingsError, match=r"no pooling 'max'. Give --pooling: one of mean"):
+        import_model(model, new, pooling="max")
+    with pytest.raises(TerminalSettingsError, match="There is no folder"):
+        import_model(tmp_path / "absent", new, pooling="mean")
+    for export in (export_folder, export_mlflow):
+        with pytest.raises(TerminalSettingsError, match="is there already"):
+            export(model, tmp_path)
+        with pytest.raises(TerminalSettingsError, match=r"names no pooling.*jude model import"):
+            export(bare("gemma", tmp_path / export.__name__), new)
 
 
 @pytest.mark.parametrize(("pooling", "says"), [(None, "names no pooling"), ("max", "one of mean, last, cls")])

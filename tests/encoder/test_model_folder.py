@@ -85,6 +85,16 @@ def test_a_folder_that_cannot_be_honoured_is_refused(
         open_encoder(spec(folder))
 
 
+def test_small_letters_are_the_tokenisers_business_or_refused(folder: Path) -> None:
+    """sentence-transformers lowers texts where a folder says so; what came in capitals had another vector here."""
+    change(folder / "sentence_bert_config.json", do_lower_case=True)
+    assert open_tokeniser(spec(folder)).inputs("", ["Nurse"])[0].token_ids  # this tokeniser does it
+    rules = json.loads((folder / "tokenizer.json").read_text())["normalizer"]
+    change(folder / "tokenizer.json", normalizer={**rules, "lowercase": False})
+    with pytest.raises(TerminalEnvironmentError, match="says do_lower_case, and its tokeniser does not do it"):
+        read_model_folder(folder)
+
+
 def test_a_bare_folder_needs_a_pooling(folder: Path) -> None:
     (folder / "modules.json").unlink()
     with pytest.raises(TerminalSettingsError, match=r"Set encoder.pooling: one of mean, last, cls, weighted_mean"):

@@ -35,6 +35,14 @@ def test_no_text_sees_another(folders: dict[str, Path], family: str) -> None:
     torch.testing.assert_close(states, expected, atol=2e-5, rtol=1e-4)
 
 
+def test_positions_keep_their_float32_beside_weights_in_bfloat16(folders: dict[str, Path]) -> None:
+    """A frequency of 8 bits is a radian off after some hundred tokens."""
+    exact, halves = (open_transformer(folders["qwen3"], dtype=dtype).model for dtype in (torch.float32, torch.bfloat16))
+    assert {weight.dtype for weight in halves.parameters()} == {torch.bfloat16}
+    frequencies = [dict(model.named_buffers())["rotary_emb.inv_freq"] for model in (exact, halves)]
+    torch.testing.assert_close(*frequencies, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("packs", [True, False])
 @pytest.mark.parametrize("family", ["qwen3", "gemma"])
 def test_a_bidirectional_decoder_reads_all_of_a_text_and_no_other(

@@ -22,7 +22,7 @@ from jude.evaluation import (
 from jude.evaluation.intervals import bootstrap_of, gap_bridged, sign_flip
 from jude.evaluation.judged import calibrated
 from jude.evaluation.ranking import average_precision, first_of, overlap
-from jude.evaluation.titles import retrieval_of
+from jude.evaluation.titles import Retrieval, retrieval_of
 
 SCORES = np.asarray([[0.9, 0.8, 0.1, 0.7], [0.5, 0.5, 0.5, 0.5]], np.float32)
 RELEVANT = [np.asarray([1, 2]), np.asarray([2])]
@@ -155,3 +155,18 @@ def test_a_collection_of_pairs_ranks_every_document() -> None:
     assert collection.documents == ["w", "x", "y"]
     assert found["mrr_at_10"].tolist() == [1.0, pytest.approx(1 / 3)]
     assert found["ndcg_at_10"][0] == 1.0
+
+
+@pytest.mark.parametrize("documents", [7, 33, 100, 305, 1003])
+def test_copies_of_a_document_keep_their_order(documents: int) -> None:
+    """A product of matrices rounds the same column differently at another place."""
+    random = np.random.default_rng(0)
+    names = [f"d{n}" for n in range(documents - 1)] + ["d0"]
+    vectors = {name: random.normal(size=384).astype(np.float32) for name in names}
+    queries = [f"q{n}" for n in range(51)]
+    vectors |= {name: vectors["d0"] + random.normal(0, 0.1, 384).astype(np.float32) for name in queries}
+    for count in (1, 2, 51):
+        last = [np.asarray([documents - 1])] * count
+        collection = Retrieval(queries[:count], names, last, "", "")
+        found = collection.metrics(lambda _, texts: np.stack([vectors[text] for text in texts]))
+        assert found["mrr"].tolist() == [0.5] * count

@@ -84,6 +84,18 @@ def test_what_is_absent_is_skipped_with_a_word(public: Path) -> None:
         open_sets(["melo"], Places(SHIPPED, public))
 
 
+def test_a_set_that_is_asked_for_is_there_under_its_own_name(public: Path, tmp_path: Path) -> None:
+    """A gate that is asked for by a mistyped name must not be passed unseen, nor one by the name of another set."""
+    with pytest.raises(
+        TerminalTrainingError, match=r"Not every set that was asked for is there\. mine\.parquet: there is no"
+    ):
+        open_sets(["melo", "mine.parquet"], Places(SHIPPED, public))
+    assert [one.name for one in open_sets(["melo", "melo"], Places(SHIPPED, public))[0]] == ["melo"]
+    for names in (["sts.parquet"], ["titles", "a/titles.parquet"], ["a/mine.parquet", "b/mine.parquet"]):
+        with pytest.raises(TerminalTrainingError, match="which is the name of another set"):
+            open_sets(names, Places(SHIPPED, public))
+
+
 def test_fewer_abstracts_keep_those_that_are_relevant(tmp_path: Path) -> None:
     rows = [json.dumps({"_id": str(n), "title": f"t{n}", "text": f"x{n}"}) for n in range(20)]
     (tmp_path / "corpus.jsonl.gz").write_bytes(gzip.compress("\n".join(rows).encode()))
@@ -119,6 +131,8 @@ def test_slices_are_what_their_names_say() -> None:
         return checked(pa.table(rows | more))
 
     trained = pairs(["Known", *["x"] * 12], [day] * 13)
+    read_as_document = pairs_set("s", pairs(["Of X", "new"], [day, day]), trained)
+    assert read_as_document.slices["new text"].tolist() == [False, True]
     unseen = pairs(["known", "new", "x"], [day, day.replace(month=9), day])
     found = pairs_set("s", unseen, trained)
     assert found.retrieval is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from jude.cli.app import app
 from jude.encoder import EncoderSpec
 from jude.encoder.model_folder import read_model_folder
-from jude.errors import TerminalSettingsError, TerminalTrainingError
+from jude.errors import TerminalEnvironmentError, TerminalSettingsError, TerminalTrainingError
 from jude.evaluation.encoding import encode_by
 from jude.evaluation.parity import require_parity
 from jude.evaluation.sets import EvaluationSet
@@ -118,6 +119,65 @@ def test_a_worse_model_is_refused_unless_there_is_a_reason(world: World) -> None
     assert (done.version.number, done.former and done.former.number) == (2, 1)
     assert "promoted despite it: a drill" in done.version.tags["gates"]
     assert world.registry.find("former").number == 1
+    again = promote("2", world.registry, world.deployment, world.sets, tables, NOW)
+    assert again.version.tags == done.version.tags  # measured against itself it passes: the reason must not go
+
+
+@pytest.mark.usefixtures("champion")
+def test_a_promotion_needs_a_set_of_the_trade(world: World) -> None:
+    """A guard may fall by what forgetting allows: alone it would let a worse model through."""
+    guard = replace(world.sets[0], name="scifact")
+    with pytest.raises(TerminalTrainingError, match="measured on no set of the trade"):
+        promote("1", world.registry, world.deployment, [guard], MemoryTables(), NOW)
+
+
+@pytest.mark.usefixtures("champion")
+def test_a_handful_of_queries_opens_no_gate(world: World) -> None:
+    """Where a few all say the same, the interval of their difference has no width."""
+    whole = world.sets[0].retrieval
+    assert whole is not None
+    some = replace(whole, queries=whole.queries[:3], relevant=whole.relevant[:3])
+    few = replace(world.sets[0], retrieval=some, judged=None, slices={})
+    with pytest.raises(TerminalTrainingError, match="titles has 3 queries, and an interval needs 30"):
+        promote("1", world.registry, world.deployment, [few], MemoryTables(), NOW)
+
+
+@pytest.mark.usefixtures("champion")
+def test_a_champion_of_another_promotion_is_not_replaced_unmeasured(world: World) -> None:
+    """Two promotions at once: the one that ends last was compared with a champion that is none any more."""
+    other = world.register(tiny_run(world.folder / "third", world.base, seed=3)).version
+    before = world.registry.held_by("champion")
+    assert before is not None
+
+    def meanwhile(_: str) -> None:
+        world.registry.point("champion", other)
+
+    tables = MemoryTables()
+    with pytest.raises(TerminalTrainingError, match=f"{other.uri} became the champion meanwhile"):
+        promote(str(before.number), world.registry, world.deployment, world.sets, tables, NOW, say=meanwhile)
+    assert (world.registry.find("champion").number, tables.model_versions().num_rows) == (other.number, 0)
+    world.registry.point("champion", before)
+
+
+def test_what_the_registry_answers_is_a_sentence(world: World, tmp_path: Path) -> None:
+    gone = replace(world.made.version, number=99)
+    for call in (world.registry.folder, partial(world.registry.point, "champion")):
+        with pytest.raises(TerminalEnvironmentError, match=r"The model registry sqlite:.* answered: .*99"):
+            call(gone)
+    with pytest.raises(TerminalEnvironmentError, match=r"answered: .*99"):
+        world.registry.tag(gone, {"a": "b"})
+    (tmp_path / "mlflow.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(TerminalEnvironmentError, match=r"file is not a database. Look at models.store"):
+        Registry(str(tmp_path), "tiny").versions()
+    assert (world.registry.folder(world.made.version) / "config.json").exists()  # MLflow has one store at a time
+
+
+def test_a_deployment_may_read_less_of_a_text_than_the_model(world: World) -> None:
+    released = replace(world.deployment, path=str(world.registry.folder(world.made.version)), max_tokens=8)
+    collection = world.sets[0].retrieval
+    assert collection is not None
+    assert max(len(query.split()) for query in collection.queries) > 6
+    assert require_parity(world.run.spec(), released, collection).sentence_transformers_error < 1e-5
 
 
 def test_other_files_than_those_that_were_checked_are_refused(world: World) -> None:

@@ -26,9 +26,13 @@ def import_command(
     source: Annotated[Path, typer.Argument(help="A folder of transformers, sentence-transformers or MLflow.")],
     target: Annotated[Path, typer.Argument(help="The new folder.")],
     pooling: Annotated[str | None, typer.Option(help="mean, last, cls or weighted_mean; default: as it says.")] = None,
-    mask: Annotated[str | None, typer.Option(help="causal or bidirectional; default: the family's own.")] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="causal or bidirectional; default: as it says, or its family.")
+    ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longer texts are cut here.")] = None,
-    width: Annotated[list[int] | None, typer.Option(help="A width that vectors may be cut to; repeatable.")] = None,
+    width: Annotated[
+        list[int] | None, typer.Option(help="A width to cut vectors to; repeatable; default: as it says.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="What its versions are called; default: the family.")] = None,
     gguf_file: Annotated[str | None, typer.Option(help="Weights in the folder that are a GGUF file.")] = None,
     adapter: Annotated[Path | None, typer.Option(help="A LoRA adapter to merge, in float32.")] = None,

@@ -12,7 +12,7 @@ from typing import Any
 
 from jude.encoder import EncoderSpec
 from jude.entities import load_entities
-from jude.errors import JudeError, TerminalSettingsError
+from jude.errors import TerminalSettingsError
 from jude.observe.logs import configure_logs, log_event
 from jude.settings import EncoderSettings, Settings
 from jude.settings.reading import validated
@@ -77,5 +77,5 @@ async def _reload_when_told(
         try:
             await reload(specs_of(read()))
             log_event(_LOG, logging.INFO, "reloaded")
-        except JudeError:
+        except Exception:  # a full disk or GPU, too: the next SIGHUP must find somebody who listens
             _LOG.exception("reload refused: nothing changed")

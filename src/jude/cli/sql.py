@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from jude.cli.failing import hush_spark, sentence_of
 from jude.cli.place import open_place
 from jude.cli.show import count_of, make_table, open_console, plain, print_json
 from jude.errors import TerminalError
 from jude.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 CELL_CHARACTERS = 200
 NUMBERS_SHOWN = 4
@@ -45,7 +49,7 @@ def run_query(settings: Settings, query: str, limit: int) -> Rows:
                 install_sql(spark, settings.tables.root)
             started = time.monotonic()
             status.update("running the query")
-            found = spark.sql(query)
+            found = _with_own_names(spark.sql(query))
             rows = [row.asDict(recursive=True) for row in found.limit(limit + 1).collect()]
             ended = time.monotonic()
         except PySparkException as error:
@@ -53,6 +57,15 @@ def run_query(settings: Settings, query: str, limit: int) -> Rows:
         finally:
             spark.stop()
     return Rows(found.columns, rows[:limit], len(rows) > limit, started - began, ended - started)
+
+
+def _with_own_names(found: DataFrame) -> DataFrame:
+    """Number the columns of one name (`id`, `id_2`), as a join has them: rows are kept by name."""
+    names: list[str] = []
+    for name in found.columns:
+        numbered = (f"{name}_{number}" for number in count(2))
+        names.append(name if name not in names else next(other for other in numbered if other not in names))
+    return found if names == found.columns else found.toDF(*names)
 
 
 def show_rows(found: Rows, *, as_json: bool) -> None:

@@ -28,10 +28,11 @@ _FEWEST_POSITIONS: Final = 512
 
 
 def reads(config: dict[str, Any], max_tokens: int) -> bool:
-    """Whether this forward pass is the model's own: no window narrower than a text, no unusual rotation."""
+    """Whether this forward pass is the model's own: no window narrower than a text, no unusual rotation or gate."""
     window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
     usual = _rope(config).get("rope_type", "default") in ("default", "llama3", "linear")
-    return config["model_type"] in FAMILIES and usual and (not window or window >= max_tokens)
+    known = config["model_type"] == "gemma" or config["hidden_act"] in _ACTIVATIONS
+    return config["model_type"] in FAMILIES and usual and known and (not window or window >= max_tokens)
 
 
 Turns = tuple[Tensor, Tensor]

@@ -15,7 +15,7 @@ from jude.encoder import bert, decoder
 from jude.encoder.kernels import cpu_is_faster_in_bfloat16
 from jude.encoder.made_of import MadeOf
 from jude.encoder.weights import Weights
-from jude.errors import TerminalEnvironmentError
+from jude.errors import TerminalEnvironmentError, TerminalSettingsError
 
 _log = logging.getLogger(__name__)
 
@@ -70,23 +70,30 @@ def _compute_type(compute: str, device: str) -> torch.dtype:
 
 
 def _weights(made_of: MadeOf, dtype: torch.dtype, device: str) -> Weights:
-    rounded = torch.bfloat16 if made_of.compute == "bfloat16" else None
-    return Weights(made_of.model.folder, made_of.adapter, dtype, device, rounded=rounded)
+    return Weights(made_of.model.folder, made_of.adapter, dtype, device, rounded=_rounded(made_of))
+
+
+def _rounded(made_of: MadeOf) -> torch.dtype | None:
+    return torch.bfloat16 if made_of.compute == "bfloat16" else None
 
 
 class _ByTransformers:
     """Every other family; the states of all tokens are computed."""
 
     def __init__(self, made_of: MadeOf, dtype: torch.dtype, device: str) -> None:
-        from jude.encoder.transformer import open_transformer
+        from jude.encoder.transformer import PACKED, open_transformer
 
-        causal = made_of.mask == "causal"
+        model, causal = made_of.model, made_of.mask == "causal"
+        if causal and model.family not in PACKED:
+            raise TerminalSettingsError(
+                f"encoder.mask is causal, which {model.family} here cannot be: {', '.join(sorted(PACKED))} can."
+            )
         self._opened = open_transformer(
-            made_of.model.folder, dtype=dtype, device=device, causal=causal, adapter=made_of.adapter
+            model.folder, dtype=dtype, device=device, causal=causal, adapter=made_of.adapter, rounded=_rounded(made_of)
         )
         self.pads = not self._opened.packs
-        self.vocabulary = int(made_of.model.config["vocab_size"])
-        self.most_tokens = made_of.model.trained_max_tokens
+        self.vocabulary = int(model.config["vocab_size"])
+        self.most_tokens = model.trained_max_tokens
 
     def __call__(self, ids_T: Tensor, lengths: Sequence[int], only_B: Tensor | None = None) -> Tensor:
         states_TD = self._opened.states(ids_T, torch.tensor(lengths, device=ids_T.device))

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from tokenizers import Tokenizer, processors
 
 from jude.encoder.made_of import MASKS
-from jude.encoder.model_folder import FACTS_FILE, POOLINGS, ModelFolder, read_model_folder
+from jude.encoder.model_folder import DECODERS, FACTS_FILE, POOLINGS, ModelFolder, facts_of, read_model_folder
 from jude.encoder.tokenising import eos_id
 from jude.errors import TerminalEnvironmentError, TerminalSettingsError
 
@@ -38,28 +39,62 @@ def import_model(
 ) -> ModelFolder:
     """Write `target` from a folder of transformers, sentence-transformers or MLflow, or from a GGUF file in it.
 
-    A LoRA adapter is merged in float32. Last pooling makes the tokeniser end every text with EOS.
+    A LoRA adapter is merged in float32. Last pooling makes the tokeniser end every text with EOS. Mask and widths that
+    `source` says of itself stay, unless an adapter makes another model of it.
     Raises TerminalSettingsError, TerminalEnvironmentError.
     """
     source = _inside_mlflow(source)
-    pooling = pooling or (None if gguf_file else _pooling_of(source))
-    if pooling not in POOLINGS or (mask or MASKS[0]) not in MASKS:
-        raise TerminalSettingsError(f"{source} names no pooling. Give --pooling: one of {', '.join(POOLINGS)}.")
+    _require_known(source, mask)
+    pooling = _known_pooling(source, pooling or (None if gguf_file else _pooling_of(source)))
     if target.exists() and any(target.iterdir()):
         raise TerminalSettingsError(f"{target} is not empty. Give a new folder: a model version never changes.")
-    _write_model(source, target, gguf_file, adapter)
-    _write_layout(target, pooling, max_tokens or _max_tokens_of(source))
-    facts = {"name": name, "mask": mask, "widths": sorted(widths)}
-    _write(target / FACTS_FILE, {key: value for key, value in facts.items() if value})
-    if pooling == "last":
-        end_with_eos(target)
+    said = {} if adapter or gguf_file else facts_of(source)
+    facts = {"name": name, "mask": mask or said.get("mask"), "widths": sorted(widths) or said.get("widths")}
+    with _whole(target) as made:
+        _write_model(source, made, gguf_file, adapter)
+        _write_layout(made, pooling, max_tokens or _max_tokens_of(source))
+        _write(made / FACTS_FILE, {key: value for key, value in facts.items() if value})
+        if pooling == "last":
+            end_with_eos(made)
     return read_model_folder(target)
 
 
+def _known_pooling(source: Path, pooling: str | None) -> str:
+    if pooling not in POOLINGS:
+        found = f"There is no pooling {pooling!r}" if pooling else f"{source} names no pooling"
+        raise TerminalSettingsError(f"{found}. Give --pooling: one of {', '.join(POOLINGS)}.")
+    return pooling
+
+
+def _require_known(source: Path, mask: str | None) -> None:
+    if not source.is_dir():
+        raise TerminalSettingsError(f"There is no folder {source}.")
+    if mask is not None and mask not in MASKS:
+        raise TerminalSettingsError(f"There is no mask {mask!r}. Give --mask: {' or '.join(MASKS)}.")
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """Give a folder that takes the place of `target` once it is whole; of one that fails nothing is left."""
+    target = target.absolute()
+    made = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    try:
+        yield made
+        made.replace(target)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
 def export_mlflow(folder: Path, target: Path) -> None:
-    """Write an MLflow pyfunc: a column of texts in, a list of float32 vectors out, made by JUDE's own encoder."""
+    """Write an MLflow pyfunc: a column of texts in, a list of float32 vectors out, made by JUDE's own encoder.
+
+    Raises TerminalSettingsError where there is something, or for a folder that names no pooling.
+    """
     import mlflow.pyfunc
 
+    _require_exportable(folder, target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         mlflow.pyfunc.save_model(path=str(target), **_pyfunc(folder))
@@ -96,11 +131,29 @@ def _pyfunc(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
 
 
 def export_folder(folder: Path, target: Path) -> None:
-    """Copy a folder; it is one of sentence-transformers already. Raises TerminalSettingsError where there is one."""
-    read_model_folder(folder)
+    """Copy a folder; it is one of sentence-transformers already.
+
+    Raises TerminalSettingsError where there is something, for a folder that names no pooling, and for a decoder that
+    sentence-transformers would read as causal though it reads in both directions.
+    """
+    _require_exportable(folder, target)
+    model = read_model_folder(folder)
+    if model.family in DECODERS and model.mask != "causal" and not model.config.get("use_bidirectional_attention"):
+        raise TerminalSettingsError(
+            f"{folder} is a decoder that reads in both directions, which sentence-transformers does not know: it would "
+            f"make other vectors. Export it as a pyfunc: jude model export {folder} TARGET --to mlflow"
+        )
+    shutil.copytree(folder, target)
+
+
+def _require_exportable(folder: Path, target: Path) -> None:
+    if read_model_folder(folder).pooling is None:
+        raise TerminalSettingsError(
+            f"{folder} names no pooling, so every reader would guess one. Make a folder that does: "
+            f"jude model import {folder} TARGET --pooling mean (or {', '.join(POOLINGS[1:])})"
+        )
     if target.exists():
         raise TerminalSettingsError(f"{target} is there already. Give a new folder: a model version never changes.")
-    shutil.copytree(folder, target)
 
 
 def end_with_eos(folder: Path) -> None:
@@ -109,12 +162,16 @@ def end_with_eos(folder: Path) -> None:
     if eos_id(file) is not None:
         return
     tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()  # or the empty text below would be padding, and every text begin with it
     config = json.loads((folder / "config.json").read_bytes())
     found = config.get("eos_token_id")
     number = found[0] if isinstance(found, list) else found
     word = tokenizer.id_to_token(number) if number is not None else None
     if word is None:
-        raise TerminalEnvironmentError(f"{folder}/config.json names no eos_token_id that the tokeniser knows.")
+        raise TerminalEnvironmentError(
+            "config.json names no eos_token_id that the tokeniser knows, and last pooling reads it. Write it there, or "
+            "give another --pooling."
+        )
     before = tokenizer.encode("").tokens
     single = " ".join([*before, "$A", word])
     specials = [(token, tokenizer.token_to_id(token)) for token in dict.fromkeys([*before, word])]
@@ -148,8 +205,8 @@ def _write_layout(target: Path, pooling: str, max_tokens: int | None) -> None:
         {"idx": n, "name": str(n), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for n, (kind, path) in enumerate(_MODULES)
     ]
+    width = read_model_folder(target).width
     _write(target / "modules.json", modules)
-    width = json.loads((target / "config.json").read_bytes())["hidden_size"]
     (target / "1_Pooling").mkdir()
     pooled = {"word_embedding_dimension": width, **{f"pooling_mode_{k}": p == pooling for p, k in _SAID.items()}}
     _write(target / "1_Pooling" / "config.json", pooled)

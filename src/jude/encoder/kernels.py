@@ -140,7 +140,7 @@ def _by_run(x_THE: Tensor, runs: Sequence[Run]) -> Sequence[Tensor]:
     return [x_THE] if len(runs) == 1 else torch.split(x_THE, [texts * length for texts, length in runs])
 
 
-def _joined(mixed: Sequence[Tensor]) -> Tensor:
+def _joined(mixed: list[Tensor]) -> Tensor:
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 

@@ -21,6 +21,11 @@ _POOLING_OF: Final = {
     "weightedmean": "weighted_mean", "weightedmean_tokens": "weighted_mean",
 }  # fmt: skip
 _KNOWN_MODULES: Final = ("Transformer", "Pooling", "Normalize")
+_AFTER_PADDING: Final = frozenset(
+    {"camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta",
+     "xlm-roberta-xl"}
+)  # fmt: skip
+_WIDTHS: Final = ("hidden_size", "dim", "d_model", "n_embd", "emb_dim")
 FACTS_FILE: Final = "jude.json"
 
 
@@ -56,12 +61,15 @@ class ModelFolder:
 
     def digest(self, adapter: Path | None) -> str:
         """Hash what the vectors depend on: config, weights (all shards), adapter."""
-        files = [self.folder / "config.json", *sorted(self.folder.glob("*.safetensors"))]
+        files = [self.folder / "config.json", *_weights_in(self.folder, "model")]
         if adapter is not None:
-            files += [adapter / "adapter_config.json", *sorted(adapter.glob("*.safetensors"))]
+            files += [adapter / "adapter_config.json", *_weights_in(adapter, "adapter_model")]
         missing = [str(file) for file in files if not file.exists()]
         if missing:
-            raise TerminalEnvironmentError(f"{', '.join(missing)} is missing: copy the model or adapter anew.")
+            raise TerminalEnvironmentError(
+                f"{', '.join(missing)} is missing: copy the model or adapter anew, or make safetensors of what is "
+                f"there: jude model import {self.folder} TARGET"
+            )
         return sha256("".join(f"{file.name} {file_sha256(file)}\n" for file in files).encode()).hexdigest()
 
     def checked_max_tokens(self, wanted: int | None) -> int:
@@ -97,14 +105,15 @@ class ModelFolder:
 def read_model_folder(folder: Path, name: str | None = None) -> ModelFolder:
     """Read the facts of a folder. Raises TerminalEnvironmentError for what is missing or cannot be honoured."""
     config = _read(folder / "config.json")
-    facts = _read(folder / FACTS_FILE, {})
+    facts = facts_of(folder)
     if not (folder / "tokenizer.json").exists():
         raise TerminalEnvironmentError(
             f"{folder} has no tokenizer.json. Make a folder that has one: jude model import {folder} TARGET"
         )
+    _require_case(folder)
     pooling, normalise = _modules(folder)
     causal = config["model_type"] in DECODERS and not config.get("use_bidirectional_attention")
-    whole = int(config["hidden_size"])
+    whole = _width(folder, config)
     return ModelFolder(
         name=name or facts.get("name") or str(config["model_type"]),
         folder=folder,
@@ -115,6 +124,43 @@ def read_model_folder(folder: Path, name: str | None = None) -> ModelFolder:
         mask=facts.get("mask") or ("causal" if causal else "bidirectional"),
         widths=(*sorted(w for w in facts.get("widths", ()) if w < whole), whole),
     )
+
+
+def _width(folder: Path, config: dict[str, Any]) -> int:
+    """The families do not agree on its name. Raises TerminalEnvironmentError for what is no encoder alone."""
+    if config.get("is_encoder_decoder"):
+        raise TerminalEnvironmentError(
+            f"{folder} is {config['model_type']}, an encoder with a decoder: JUDE reads either."
+        )
+    found = next((config[key] for key in _WIDTHS if key in config), None)
+    if found is None:
+        raise TerminalEnvironmentError(f"{folder}/config.json says no width: none of {', '.join(_WIDTHS)}.")
+    return int(found)
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """Give what jude.json says: name, mask, widths; empty where there is none."""
+    found: dict[str, Any] = _read(folder / FACTS_FILE, {})
+    return found
+
+
+def _require_case(folder: Path) -> None:
+    """Raises TerminalEnvironmentError for a folder that wants texts in small letters from whoever reads it."""
+    if not _read(folder / "sentence_bert_config.json", {}).get("do_lower_case"):
+        return
+    from tokenizers import Tokenizer
+
+    capital, small = (Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids for text in ("A B", "a b"))
+    if capital != small:
+        raise TerminalEnvironmentError(
+            f"{folder} says do_lower_case, and its tokeniser does not do it: JUDE reads texts as they are. Give "
+            "tokenizer.json the normaliser Lowercase, and take do_lower_case away."
+        )
+
+
+def _weights_in(folder: Path, name: str) -> list[Path]:
+    """Weights of another format would not be part of the version: where there are no safetensors, they are missing."""
+    return sorted(folder.glob("*.safetensors")) or [folder / f"{name}.safetensors"]
 
 
 def _modules(folder: Path) -> tuple[str | None, bool]:
@@ -138,7 +184,7 @@ def _modules(folder: Path) -> tuple[str | None, bool]:
 
 def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
     """The smallest of what the folder's files say; RoBERTa's kin use up two positions."""
-    used = int(config.get("pad_token_id") or 0) + 1 if config["model_type"] in ("roberta", "xlm-roberta") else 0
+    used = int(config.get("pad_token_id") or 0) + 1 if config["model_type"] in _AFTER_PADDING else 0
     said = [
         int(config.get("max_position_embeddings", 512)) - used,
         _read(folder / "sentence_bert_config.json", {}).get("max_seq_length"),

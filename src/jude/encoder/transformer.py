@@ -62,15 +62,19 @@ def open_transformer(
     merge: bool = True,
     attention: str | None = None,
     gguf_file: str | None = None,
+    rounded: torch.dtype | None = None,
 ) -> OpenTransformer:
     """Open a model folder; nothing is downloaded. Evaluation mode: a trainer calls `model.train()`.
 
     causal: None leaves the family's own mask. adapter: a LoRA folder of peft, merged in float32 unless merge is
     False; a merged model is cast to `dtype` afterwards. attention: None takes the fastest that transformers has.
+    rounded: a narrower type that every weight passes through, where it is computed with in a wider one.
     Raises TerminalEnvironmentError.
     """
     model = open_model(folder, dtype=dtype, adapter=adapter, merge=merge, attention=attention, gguf_file=gguf_file)
-    return OpenTransformer.of(model.to(device=device, dtype=dtype).eval(), causal=causal)
+    for weight in model.parameters():  # not the buffers: rotary frequencies need their float32
+        weight.data = weight.data.to(rounded or dtype).to(dtype)
+    return OpenTransformer.of(model.to(device).eval(), causal=causal)
 
 
 def open_model(
@@ -108,9 +112,19 @@ def _load(folder: Path, dtype: torch.dtype, attention: str | None, gguf_file: st
 
 
 def _with_adapter(model: nn.Module, adapter: Path, *, merge: bool) -> nn.Module:
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
 
-    adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=not merge)
+    try:
+        adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=not merge)
+        names = set(load_peft_weights(str(adapter), device="cpu"))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise TerminalEnvironmentError(f"{adapter} is no adapter for this model: {error}") from error
+    # peft passes over names that the model does not have: nothing, or a part, would be merged in silence.
+    if strange := names ^ set(get_peft_model_state_dict(adapted, save_embedding_layers=False)):
+        raise TerminalEnvironmentError(
+            f"{adapter} is for another model: {', '.join(sorted(strange)[:2])} is not in both. If it was made for this "
+            "model with a head, load the model without it (AutoModel) and save the adapter from there."
+        )
     return cast("nn.Module", adapted.merge_and_unload() if merge else adapted)
 
 

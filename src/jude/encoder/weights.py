@@ -14,6 +14,8 @@ from torch import Tensor
 
 from jude.errors import TerminalEnvironmentError
 
+_STRANGE = ("use_dora", "fan_in_fan_out", "alpha_pattern", "lora_bias", "layer_replication", "alora_invocation_tokens")
+_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")  # take something off the base's weights before they train
 _PREFIXES = ("model.", "bert.", "roberta.")  # of folders that were saved with a head
 
 
@@ -85,7 +87,9 @@ class Weights:
 
 
 def _require_plain(config: dict[str, Any], adapter: Path) -> None:
-    strange = [key for key in ("use_dora", "fan_in_fan_out", "alpha_pattern", "lora_bias") if config.get(key)]
+    strange = [key for key in _STRANGE if config.get(key)]
+    if (start := str(config.get("init_lora_weights")).lower()).startswith(_STARTS):
+        strange.append(f"init_lora_weights {start}")
     if config.get("peft_type") != "LORA" or strange:
         found = ", ".join([str(config.get("peft_type")), *strange])
         raise TerminalEnvironmentError(
@@ -101,6 +105,8 @@ def _load(folder: Path, name: str = "model") -> dict[str, Tensor]:
         try:
             tensors.update(load_file(folder / file))
         except FileNotFoundError:
+            if name != "model":
+                raise TerminalEnvironmentError(f"{folder / file} is missing: copy the adapter anew.") from None
             raise TerminalEnvironmentError(
                 f"{folder / file} is missing. Bring the folder into shape: jude model import {folder} TARGET"
             ) from None

@@ -19,6 +19,7 @@ MOST_MERGE_ERROR: Final = 1e-5
 LEAST_COSINE: Final = 0.999  # a bfloat16 save of a strong adapter fell to 0.9974
 MOST_NDCG_LOSS: Final = 0.002
 MOST_RELEASE_LOSS: Final = 0.01
+LEAST_QUERIES: Final = 30  # resamples of a few are nearly all the same: their interval is narrow for no reason
 
 
 def require_gain(gain: Interval) -> Interval:
@@ -29,6 +30,15 @@ def require_gain(gain: Interval) -> Interval:
             f"-{MOST_RELEASE_LOSS}. Measure more queries if the interval is wide, or keep the current model."
         )
     return gain
+
+
+def require_queries(name: str, count: int) -> None:
+    """Raise TerminalTrainingError where a set has fewer queries than an interval can be told from."""
+    if count < LEAST_QUERIES:
+        raise TerminalTrainingError(
+            f"The release gate is shut: {name} has {count} queries, and an interval needs {LEAST_QUERIES} at least. "
+            "Measure on more."
+        )
 
 
 def require_merge(adapter_ND: Vectors, merged_ND: Vectors) -> float:

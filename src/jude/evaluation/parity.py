@@ -51,7 +51,8 @@ def require_parity(trained: EncoderSpec, released: EncoderSpec, collection: Retr
     served = encode_by(replace(released, prompts={}))
     before, after = (float(np.nanmean(collection.metrics(one)["ndcg_at_10"])) for one in (by_adapter, served))
     cosine = require_serving(adapter_ND, served(BARE, texts), before, after)
-    theirs = require_same(served(BARE, texts), by_sentence_transformers(Path(released.path), texts), released.compute)
+    theirs_ND = by_sentence_transformers(Path(released.path), texts, released.max_tokens)
+    theirs = require_same(served(BARE, texts), theirs_ND, released.compute)
     return Parity(len(texts), error, cosine, after - before, theirs)
 
 
@@ -93,10 +94,12 @@ def reference_encode(spec: EncoderSpec, folder: Path, adapter: Path | None) -> E
     return encode
 
 
-def by_sentence_transformers(folder: Path, texts: Sequence[str]) -> Vectors:
-    """Embed by sentence-transformers, from the folder alone."""
+def by_sentence_transformers(folder: Path, texts: Sequence[str], max_tokens: int | None = None) -> Vectors:
+    """Embed by sentence-transformers, from the folder alone; max_tokens: where a deployment reads less than it."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    if max_tokens is not None:
+        model.max_seq_length = max_tokens
     vectors_ND: Vectors = model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
     return vectors_ND

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,18 +60,34 @@ class Places:
 def open_sets(wanted: Sequence[str], places: Places) -> tuple[list[EvaluationSet], list[str]]:
     """Open the sets that are named (none: all that are there); also say in a sentence which are not, and why.
 
-    Raises TerminalTrainingError for a name that is no set, and where nothing is left to measure.
+    Raises TerminalTrainingError for a name that is no set, for a named one that is absent, for two of one name, and
+    where nothing is left to measure.
     """
-    names = list(wanted) or [TITLES, *_PUBLIC]
-    found, skipped = [], []
-    for name in names:
-        if why := _absent(name, places):
-            skipped.append(f"{name} is skipped: {why}")
-        else:
-            found.append(_open(name, places))
-    if not found:
+    names = list(dict.fromkeys(wanted)) or [TITLES, *_PUBLIC]
+    _require_own_names(names)
+    absent = {name: why for name in names if (why := _absent(name, places))}
+    skipped = [f"{name} is skipped: {why}" for name, why in absent.items()]
+    if len(absent) == len(names):
         raise TerminalTrainingError("There is nothing to measure on. " + " ".join(skipped))
+    if wanted and absent:
+        told = " ".join(f"{name}: {why}" for name, why in absent.items())
+        raise TerminalTrainingError(f"Not every set that was asked for is there. {told}")
+    found = [_open(name, places) for name in names if name not in absent]
     return found, skipped
+
+
+def _require_own_names(names: Sequence[str]) -> None:
+    """A file is called by its stem: it must not pass for a public set, whose gate is another, or for another file."""
+    known, called = {TITLES, *_PUBLIC}, Counter(map(_called, names))
+    for name in names:
+        if name not in known and (_called(name) in known or called[_called(name)] > 1):
+            raise TerminalTrainingError(
+                f"{name} would be measured as {_called(name)!r}, which is the name of another set. Rename the file."
+            )
+
+
+def _called(name: str) -> str:
+    return name if name in {TITLES, *_PUBLIC} else Path(name).stem
 
 
 def pairs_set(name: str, pairs: pa.Table, trained: pa.Table | None) -> EvaluationSet:
@@ -95,8 +112,9 @@ def _open(name: str, places: Places) -> EvaluationSet:
         return make(places.public / folder, places)
     trained = places.shipped / "pairs.parquet"
     file = places.shipped / "unseen.parquet" if name == TITLES else Path(name)
-    label = name if name == TITLES else file.stem
-    return pairs_set(label, read_pairs(file), read_pairs(trained) if name == TITLES and trained.exists() else None)
+    return pairs_set(
+        _called(name), read_pairs(file), read_pairs(trained) if name == TITLES and trained.exists() else None
+    )
 
 
 def _absent(name: str, places: Places) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -41,8 +42,9 @@ def slices_of(retrieval: Retrieval, pairs: pa.Table, trained: pa.Table | None) -
 
 
 def new_texts(retrieval: Retrieval, trained: pa.Table) -> Bools:
-    """Tell which queries no training pair holds in any spelling of capitals."""
-    known = {text.casefold().strip() for text in trained["query_text"].to_pylist()}
+    """Tell which queries no training pair holds, on either side, in any spelling of capitals."""
+    both = (trained[side].to_pylist() for side in ("query_text", "document_text"))
+    known = {text.casefold().strip() for text in chain.from_iterable(both)}
     return np.asarray([query.casefold().strip() not in known for query in retrieval.queries])
 
 

@@ -1,6 +1,6 @@
 """How well a model finds what a text means: each query against every document, by exact search."""
 
-# Q queries, C documents, K the first of them
+# Q queries, B of a block, C documents, U different ones, K the first of them
 
 from __future__ import annotations
 
@@ -56,11 +56,15 @@ class Retrieval:
         return np.concatenate([first_of(scores_BC, k) for scores_BC, _ in self._blocks(encode)])
 
     def _blocks(self, encode: Encode) -> Iterator[tuple[NDArray[np.float32], list[NDArray[np.int64]]]]:
-        documents_CD = encode(self.document_type, self.documents)
+        # Each text is scored once: a product rounds equal columns differently, and chance would order the copies.
+        texts = {text: column for column, text in enumerate(dict.fromkeys(self.documents))}
+        column_C = np.asarray([texts[text] for text in self.documents], np.int64)
+        documents_UD = encode(self.document_type, list(texts))
         queries_QD = encode(self.query_type, self.queries)
         block = max(1, _SCORES_AT_ONCE // len(self.documents))
         for at in range(0, len(self.queries), block):
-            yield queries_QD[at : at + block] @ documents_CD.T, self.relevant[at : at + block]
+            scores_BU = queries_QD[at : at + block] @ documents_UD.T
+            yield scores_BU[:, column_C], self.relevant[at : at + block]
 
 
 def retrieval_of(pairs: pa.Table, documents: Sequence[str] = ()) -> Retrieval:

@@ -118,7 +118,8 @@ def _log(
     from jude.encoder.importing import log_mlflow
 
     run_id = track(run, registry, numbers, facts)
-    number = log_mlflow(folder / MODEL_FOLDER, folder / ADAPTER_FOLDER, run_id, registry.name)
+    with registry.asked():
+        number = log_mlflow(folder / MODEL_FOLDER, folder / ADAPTER_FOLDER, run_id, registry.name)
     made = registry.find(str(number))
     registry.tag(made, {"model_version": version, "data": json.dumps(run.identity["data"]), "code": code_version()})
     return made

@@ -45,30 +45,53 @@ class Registry:
     """The versions of one registered model."""
 
     def __init__(self, store: str, name: str) -> None:
-        """`store`: a folder, or an MLflow URI. Raises TerminalEnvironmentError without MLflow."""
+        """`store`: a folder, or an MLflow URI.
+
+        Raises TerminalEnvironmentError without MLflow, and, as every method does, with what the store answers.
+        """
         mlflow = _mlflow()
         self.name, self._folder = name, _local(store)
         if self._folder is not None:
             _make(self._folder)
         self.uri = f"sqlite:///{self._folder / 'mlflow.db'}" if self._folder is not None else store
         self._managed = store.startswith(_MANAGED)
-        tracking = _MANAGED if self._managed else self.uri  # Unity Catalog keeps models, the workspace keeps runs
-        mlflow.set_tracking_uri(tracking)
+        self._tracking = _MANAGED if self._managed else self.uri  # Unity Catalog keeps models, the workspace keeps runs
+        with self.asked():
+            self._client = mlflow.MlflowClient(self._tracking, self.uri)
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """Let MLflow's own functions mean this store: there may be another in the process.
+
+        Raises TerminalEnvironmentError for what MLflow and its database say: locked, broken, not there.
+        """
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError  # a broken file: MLflow passes it on as it is
+
+        mlflow = _mlflow()
+        mlflow.set_tracking_uri(self._tracking)
         mlflow.set_registry_uri(self.uri)
-        self._client = mlflow.MlflowClient(tracking, self.uri)
+        try:
+            yield
+        except (MlflowException, SQLAlchemyError) as error:
+            said = str(error).split("\n", 1)[0].rstrip(".")  # the statement follows
+            raise TerminalEnvironmentError(
+                f"The model registry {self.uri} answered: {said}. Look at models.store."
+            ) from error
 
     def experiment(self, name: str) -> str:
         """Give the id of an experiment; one of a folder keeps its artifacts in that folder."""
         name = f"/Shared/{name}" if self._managed else name
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
         place = (self._folder / "artifacts").as_uri() if self._folder is not None else None
-        return str(self._client.create_experiment(name, artifact_location=place))
+        with self.asked():
+            found = self._client.get_experiment_by_name(name)
+            if found is not None:
+                return str(found.experiment_id)
+            return str(self._client.create_experiment(name, artifact_location=place))
 
     def versions(self) -> list[Registered]:
         """Give all versions, newest first; none where nothing was registered."""
-        with _told(self.uri):
+        with self.asked():
             aliases = self._aliases()
             rows = self._client.search_model_versions(f"name = '{self.name}'")
         found = [_registered(self.name, row, aliases) for row in rows]
@@ -96,16 +119,18 @@ class Registry:
 
     def point(self, alias: str, version: Registered) -> None:
         """Let an alias point at a version."""
-        self._client.set_registered_model_alias(self.name, alias, str(version.number))
+        with self.asked():
+            self._client.set_registered_model_alias(self.name, alias, str(version.number))
 
     def tag(self, version: Registered, tags: Mapping[str, str]) -> None:
         """Write down facts about a version."""
-        for key, value in tags.items():
-            self._client.set_model_version_tag(self.name, str(version.number), key, value)
+        with self.asked():
+            for key, value in tags.items():
+                self._client.set_model_version_tag(self.name, str(version.number), key, value)
 
     def folder(self, version: Registered, part: str = MODEL_FOLDER) -> Path:
         """Give the merged model (or the adapter) as a folder of this machine, fetched where it lies elsewhere."""
-        with _told(self.uri):
+        with self.asked():
             whole = Path(_mlflow().artifacts.download_artifacts(version.uri))
         return whole / "artifacts" / part
 
@@ -156,18 +181,6 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TerminalEnvironmentError(f"models.store is {folder}, which cannot be made: {error.strerror}.") from error
-
-
-@contextmanager
-def _told(uri: str) -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        raise TerminalEnvironmentError(
-            f"The model registry {uri} answered: {error.message}. Look at models.store."
-        ) from error
 
 
 def _mlflow() -> Any:  # noqa: ANN401  MLflow ships no types

@@ -31,7 +31,7 @@ def track(
 
     known = _known(run, registry)
     began = {"run_id": known} if known else {"experiment_id": registry.experiment(EXPERIMENT)}
-    with mlflow.start_run(**began) as opened:
+    with registry.asked(), mlflow.start_run(**began) as opened:
         run_id = str(opened.info.run_id)
         if known is None:
             _log_run(run, run_id)
