@@ -12,7 +12,7 @@ from jude.settings.paths import LocalPath
 
 _CHECKED: Final = ConfigDict(extra="forbid", strict=True)
 _Positive = Annotated[int, Field(gt=0)]
-_Seconds = Annotated[float, Field(gt=0)]
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Port = Annotated[int, Field(ge=0, le=65535)]
 _MODEL_KEYS: Final = frozenset(
     {
