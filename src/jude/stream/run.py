@@ -14,7 +14,7 @@ from jude.observe import configure_logs, log_event
 from jude.observe.metrics import Metrics, open_metrics
 from jude.settings import Settings
 from jude.spark import build_spark
-from jude.stream.checkpoint import locked
+from jude.stream.checkpoint import locked, require_own_tables
 from jude.stream.drain import Drain, wait_for
 from jude.stream.micro_batch import Applied
 from jude.stream.opening import open_pipeline
@@ -35,6 +35,7 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
         metrics = open_metrics(settings.metrics)  # first: a port that is taken is told at once
         spark = start_spark(settings)
         pipeline = open_pipeline(settings, spark)
+        require_own_tables(settings.stream.checkpoint, pipeline.tables.model_versions())
         if metrics is not None:
             spark.streams.addListener(_listener(metrics))
         check_topics(spark, settings)
