@@ -70,6 +70,11 @@ def test_the_commands_say_what_they_made(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ours(tmp_path / "new"), ours(folder))
 
 
+def test_a_source_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(TerminalSettingsError, match=r"There is no folder .*nowhere"):
+        import_model(tmp_path / "nowhere", tmp_path / "new")
+
+
 @pytest.mark.parametrize(("pooling", "says"), [(None, "names no pooling"), ("max", "one of mean, last, cls")])
 def test_a_bare_folder_without_a_pooling_is_refused(tmp_path: Path, pooling: str | None, says: str) -> None:
     with pytest.raises(TerminalSettingsError, match=says):

@@ -41,6 +41,8 @@ def import_model(
     A LoRA adapter is merged in float32. Last pooling makes the tokeniser end every text with EOS.
     Raises TerminalSettingsError, TerminalEnvironmentError.
     """
+    if not source.is_dir():
+        raise TerminalSettingsError(f"There is no folder {source}. Name the one that holds the model.")
     source = _inside_mlflow(source)
     pooling = pooling or (None if gguf_file else _pooling_of(source))
     if pooling not in POOLINGS or (mask or MASKS[0]) not in MASKS:

@@ -102,6 +102,10 @@ def read_model_folder(folder: Path, name: str | None = None) -> ModelFolder:
         raise TerminalEnvironmentError(
             f"{folder} has no tokenizer.json. Make a folder that has one: jude model import {folder} TARGET"
         )
+    if not isinstance(config, dict) or not {"model_type", "hidden_size"} <= config.keys():
+        raise TerminalEnvironmentError(
+            f"{folder / 'config.json'} says no model_type and hidden_size: JUDE knows no such model."
+        )
     pooling, normalise = _modules(folder)
     causal = config["model_type"] in DECODERS and not config.get("use_bidirectional_attention")
     whole = int(config["hidden_size"])

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from jude.errors import TerminalSettingsError
-from jude.settings.reading import Origin, read_yaml, validated
+from jude.settings.reading import Origin, parse_yaml, read_yaml, validated
 from jude.training.settings import TrainingSettings
 
 
@@ -23,7 +23,8 @@ def load_training(path: Path, overrides: Sequence[str] = ()) -> TrainingSettings
     values = read_yaml(path)
     for override in overrides:
         _lay(values, override)
-    for phase in values.get("phases") or ():
+    phases = values.get("phases")
+    for phase in phases if isinstance(phases, list) else ():
         _make_absolute(phase, "pairs", path)
         _make_absolute(phase, "scores", path)
     _make_absolute(values.get("run"), "watch", path)
@@ -33,18 +34,22 @@ def load_training(path: Path, overrides: Sequence[str] = ()) -> TrainingSettings
 
 def _make_absolute(section: Any, key: str, conf: Path) -> None:  # noqa: ANN401  any YAML value
     if isinstance(section, dict) and isinstance(section.get(key), str):
-        section[key] = str(conf.parents[2] / section[key])
+        section[key] = str(conf.parent.parent.parent / section[key])
 
 
 def _lay(values: dict[str, Any], override: str) -> None:
     name, equals, written = override.partition("=")
     if not equals:
         raise TerminalSettingsError(f"--set {override}: write it as section.key=value.")
+    try:
+        value = parse_yaml(written)
+    except yaml.YAMLError:
+        raise TerminalSettingsError(f"--set {name}: the value is not YAML; quote it.") from None
     *sections, last = name.strip().split(".")
     place: Any = values
     try:
         for step in sections:
             place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
-        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(written)
+        place[int(last) if isinstance(place, list) else last] = value
     except (AttributeError, IndexError, TypeError, ValueError):
         raise TerminalSettingsError(f"--set {name}: there is no such place in the settings.") from None

@@ -43,9 +43,12 @@ def read_pairs(path: Path) -> pa.Table:
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read Parquet or Delta."""
+    """Read Parquet or Delta. Raises TerminalTrainingError for a file that is neither."""
     if not (path / "_delta_log").exists():
-        return pq.read_table(path)
+        try:
+            return pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise TerminalTrainingError(f"{path} is not Parquet, or damaged: {error}") from error
     from deltalake import DeltaTable
 
     return DeltaTable(path).to_pyarrow_table()
@@ -70,7 +73,10 @@ def laid_out(pairs: pa.Table, name: str = "the pairs") -> pa.Table:
     if missing:
         raise TerminalTrainingError(f"{name}: the columns {', '.join(missing)} are missing.")
     others = [column for column in pairs.column_names if column not in PAIRS.names]
-    known = [_column(pairs, field) for field in PAIRS]
+    try:
+        known = [_column(pairs, field) for field in PAIRS]
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise TerminalTrainingError(f"{name}: a column is of another type than PAIRS says: {error}") from error
     return pa.table([*known, *(pairs[c] for c in others)], names=[*PAIRS.names, *others]).combine_chunks()
 
 
