@@ -46,10 +46,10 @@ def test_bad_rows_are_named(row: tuple[str, str, float | None], sentence: str) -
 
 def test_a_column_of_another_type_is_named() -> None:
     words = pairs(("1", "2", 1.0)).drop_columns("label").append_column("label", pa.array(["yes"]))
-    with pytest.raises(TerminalTrainingError, match=r"a column is of another type .*yes"):
+    with pytest.raises(TerminalTrainingError, match="the pairs: the column label holds string, which is no float"):
         checked(words)
     nested = pairs(("1", "2", 1.0)).drop_columns("label").append_column("label", pa.array([[1.0]]))
-    with pytest.raises(TerminalTrainingError, match="a column is of another type"):
+    with pytest.raises(TerminalTrainingError, match="the column label holds list<item: double>"):
         checked(nested)
 
 
