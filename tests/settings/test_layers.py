@@ -109,6 +109,15 @@ def test_secrets_come_from_the_environment(conf: Path) -> None:
     assert options == {"aws_secret_access_key": "s3cret", "note": "${KEY}", "both": "a-s3cret-2"}
 
 
+def test_a_token_that_no_header_can_carry_is_refused_without_being_told(conf: Path) -> None:
+    secret = "a-long-and-secret-token\n"
+    for key in ("encoder.server.token=${T}", "serving.tokens=['${T}']"):
+        said = complaint(conf, "", key, T=secret)
+        assert "string should match pattern '^[!-~]+$'" in said
+        assert "secret" not in said
+    assert load(conf, "", "encoder.server.token=${T}", T="abc").encoder.server.token == "abc"
+
+
 def test_every_missing_variable_is_named(conf: Path) -> None:
     assert complaint(conf, "source: {kafka: {topics: [ok, '${T}']}}", "log.level=${L}").splitlines() == [
         "CONF/mine.yml: source.kafka.topics.1: the environment variable T is not set.",
