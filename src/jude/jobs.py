@@ -15,6 +15,9 @@ def exit_code(work: Callable[[], str | None]) -> int:
     except JudeError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
+    except OSError as error:  # what the system refuses: a folder, a full disk
+        sys.stderr.write(f"{error.filename or 'The system'}: {error.strerror or error}\n")
+        return 1
     if told is not None:
         sys.stdout.write(f"{told}\n")
     return 0

@@ -276,3 +276,10 @@ def test_a_reader_whose_stream_was_stopped_tells_no_stack_trace(error: str, told
     ran = subprocess.run([sys.executable, "-c", READER + error], capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert ("Traceback" in ran.stderr) == told
+
+
+def test_a_name_that_cannot_be_read_is_a_sentence(folder: Path) -> None:
+    (folder / "1.jsonl").mkdir()
+    cursor = FolderCursor(folder, fail_on_data_loss=True)
+    with pytest.raises(TerminalSourceError, match=r"'1\.jsonl' in .* cannot be read: Is a directory"):
+        cursor.read(FileOffset(), cursor.names(), Bounds(rows=10, files=10))

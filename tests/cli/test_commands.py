@@ -101,6 +101,17 @@ def test_what_doctor_misses_comes_with_a_way_out(empty: Deployment):
     assert "Missing: " in printed.stdout
 
 
+def test_doctor_tells_files_from_folders(empty: Deployment):
+    empty.root.touch()
+    (empty.folder / "online.sqlite").mkdir()
+    checks = doctor(empty)
+    assert (checks["tables"]["ok"], checks["tables"]["found"]) == (False, f"{empty.root} is no folder")
+    assert (checks["online store"]["ok"], checks["online store"]["hint"]) == (
+        False,
+        "move it away, or name another place",
+    )
+
+
 def test_a_wrong_configuration_is_a_finding_of_doctor(empty: Deployment):
     printed = empty.runner("doctor", "--set", "stream.triger=x")
     assert printed.exit_code == 1
@@ -120,6 +131,10 @@ def doctor(deployment: Deployment) -> dict[str, Any]:
             "Wait.",
         ),
         ("[PYTHON] Traceback (most recent call last):\n  x\nImportError: no x\n SQLSTATE", "ImportError: no x"),
+        (
+            "Traceback (most recent call last):\n  x\nOSError: no\n=== Streaming Query ===\nIdentifier: jude [id = 1]",
+            "OSError: no",
+        ),
         ("\n[TABLE_OR_VIEW_NOT_FOUND] no t\n== SQL ==", "[TABLE_OR_VIEW_NOT_FOUND] no t"),
         ("", "RuntimeError"),
     ],

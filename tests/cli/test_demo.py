@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from jude.cli.demo import run_demo
 from jude.cli.demo.folder import DemoFolder, demo_settings, make_folder
 from jude.cli.demo.recording import Recording, cut_recording, restamped, write_file
 from jude.cli.show import open_console
@@ -86,6 +88,46 @@ def test_the_cut_of_the_real_sample_loses_nothing(tmp_path: Path):
 def test_a_folder_without_a_recording_is_a_sentence(tmp_path: Path):
     with pytest.raises(TerminalSourceError, match="no recorded changes"):
         cut_recording(tmp_path, tmp_path / "changes", entities(), hold_back=1)
+
+
+def test_a_file_beside_its_packed_namesake_loses_no_record(tmp_path: Path):
+    sample = recorded(tmp_path / "sample", a=[line("jobs", "j2", 2), line("jobs", "j3", 3)])
+    (sample / "a.jsonl").write_text(json.dumps(line("jobs", "j1", 1)) + "\n")
+    cut = cut_recording(sample, tmp_path / "changes", entities(), hold_back=1)
+    read = [text for file in sorted((tmp_path / "changes").iterdir()) for text in file.read_text().splitlines()]
+    assert [json.loads(text)["offset"] for text in read] == [1, 2]
+    assert (cut.bulk_records, names(cut.live)) == (2, ["j3@3"])
+
+
+def test_hidden_files_are_no_recording(tmp_path: Path):
+    sample = recorded(tmp_path / "sample", a=[line("jobs", "j1", 1)])
+    (sample / "._a.jsonl.gz").write_bytes(b"what a Mac leaves beside a file")
+    assert cut_recording(sample, tmp_path / "changes", entities(), hold_back=0).bulk_records == 1
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda packed: packed[:-9], lambda packed: packed[:20] + b"?" * 30, lambda _: b"no"]
+)
+def test_a_damaged_recording_is_a_sentence(tmp_path: Path, damage: Callable[[bytes], bytes]):
+    sample = recorded(tmp_path / "sample", a=[line("jobs", f"j{n}", n) for n in range(99)])
+    packed = sample / "a.jsonl.gz"
+    packed.write_bytes(damage(packed.read_bytes()))
+    with pytest.raises(TerminalSourceError, match=r"a\.jsonl\.gz is damaged or ends early"):
+        cut_recording(sample, tmp_path / "changes", entities(), hold_back=1)
+
+
+def test_an_older_demo_outlives_a_wrong_recording(tmp_path: Path):
+    folder, _ = make_folder(tmp_path / "demo", keep=False)
+    folder.conf.touch()
+    with pytest.raises(TerminalSourceError, match="no recorded changes"):
+        run_demo(CONF / "test.yml", [], tmp_path / "tpyo", folder.path, keep=False)
+    recorded(folder.changes, a=[line("jobs", "j1", 1)])
+    with pytest.raises(TerminalEnvironmentError, match="which the new demo would remove"):
+        run_demo(CONF / "test.yml", [], folder.changes, folder.path, keep=False)
+    demo_settings(folder, CONF / "test.yml", [])
+    with pytest.raises(TerminalEnvironmentError, match=r"demo\.yml lies in .* which the new demo would remove"):
+        run_demo(folder.conf, [], SAMPLE, folder.path, keep=False)
+    assert sorted(path.name for path in folder.path.iterdir()) == ["changes", "demo.yml"]
 
 
 def test_an_older_demo_is_removed_and_nothing_else(tmp_path: Path):

@@ -58,3 +58,5 @@ def test_what_cannot_be_measured_is_a_sentence(pairs: Path) -> None:
     assert (nothing.exit_code, "melo is skipped: it is not shipped" in nothing.stderr) == (1, True)
     nobody = jude("eval", "--model", "no-such-model", "--on", str(pairs))
     assert (nobody.exit_code, "There is no model 'no-such-model'" in nobody.stderr) == (1, True)
+    strange = jude("eval", "--on", str(pairs), "--picture", "quality.foo")
+    assert (strange.exit_code, strange.stderr) == (1, "--picture quality.foo: a picture ends in .png or .svg.\n")

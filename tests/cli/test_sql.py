@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,3 +41,57 @@ def test_the_views_are_there_and_a_wrong_query_is_a_sentence(small: Deployment, 
     said = small.ask("sql", "select nope from embeddings", exit_code=1)
     assert said.startswith("Spark refused the query: [UNRESOLVED_COLUMN")
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.spark
+def test_columns_of_one_name_keep_their_values(small: Deployment, monkeypatch: pytest.MonkeyPatch, spark):
+    monkeypatch.setattr(type(spark), "stop", lambda session: None)
+    query = (
+        "select a.entity_id, b.entity_id, a.entity_type from embeddings a join embeddings b "
+        "on a.entity_type = b.entity_type and a.entity_id < b.entity_id order by 1, 2 limit 1"
+    )
+    assert small.ask_json("sql", query) == [{"entity_id": "j1", "entity_id_2": "j2", "entity_type": "job"}]
+    printed = [line.split() for line in small.ask("sql", query).splitlines()]
+    assert (printed[0], printed[2]) == (["entity_id", "entity_id_2", "entity_type"], ["j1", "j2", "job"])
+
+
+@pytest.mark.spark
+def test_a_value_that_python_cannot_hold_is_a_sentence(small: Deployment, monkeypatch: pytest.MonkeyPatch, spark):
+    monkeypatch.setattr(type(spark), "stop", lambda session: None)
+    said = small.ask("sql", "select timestamp'20000-01-01 00:00:00' t", exit_code=1)
+    assert said == "The answer cannot be shown: year 20000 is out of range. Cast it to string.\n"
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "delete from embedding_current",
+        "update embedding_current set status = 'deleted'",
+        "insert into text_history select * from text_history",
+        "with h as (select * from ledger) insert into ledger select * from h",
+        "merge into ledger l using (select 1 one) s on false when matched then delete",
+        "create table mine as select 1 one",
+        "drop view embeddings",
+        "vacuum ledger",
+        "begin delete from ledger; end",
+    ],
+)
+def test_sql_asks_and_changes_nothing(
+    small: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spark, statement: str
+):
+    """The tables are the stream's: a row less in embedding_current, and a late change brings back what was deleted."""
+    monkeypatch.setattr(type(spark), "stop", lambda session: None)
+    monkeypatch.chdir(tmp_path)
+    before = small.contents()
+    assert small.ask("sql", statement, exit_code=1).startswith("`jude sql` only reads: ")
+    assert small.contents() == before
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    "query", ["show tables", "describe embeddings", "explain select 1", "values (1)", "from ledger"]
+)
+def test_what_only_looks_is_a_query(small: Deployment, monkeypatch: pytest.MonkeyPatch, spark, query: str):
+    monkeypatch.setattr(type(spark), "stop", lambda session: None)
+    assert small.ask_json("sql", query)

@@ -123,6 +123,13 @@ def test_settings_that_make_no_sense_are_refused(folder: Path, wrong: dict[str, 
         open_tokeniser(EncoderSpec(**{"kind": "folder", "path": str(folder), **wrong}))
 
 
+@pytest.mark.parametrize("config", ["{}", "[]", '{"model_type": "distilbert"}'])
+def test_a_config_of_another_kind_is_refused(folder: Path, config: str) -> None:
+    (folder / "config.json").write_text(config)
+    with pytest.raises(TerminalEnvironmentError, match=r"config\.json says no (model_type|width)"):
+        open_tokeniser(spec(folder))
+
+
 def test_broken_weights_are_refused(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").write_bytes(b"not a model")

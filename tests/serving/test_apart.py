@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,12 @@ def test_errors_of_a_pass_and_of_the_start_come_through() -> None:
         ModelApart(SPEC, 1).encode_on_one_core([[1]])  # which the hashing model has not
     with pytest.raises(TerminalEnvironmentError, match="missing"):
         ModelApart(EncoderSpec("folder", path="/no/such/model"), 1)
+
+
+def test_a_process_that_ends_while_it_loads_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(TerminalEnvironmentError, match=r"ended while it loaded the model \(exit code 1\)"):
+        ModelApart(SPEC, 1)
 
 
 def test_a_model_that_is_killed_takes_the_server_with_it_so_that_callers_wait_for_its_restart() -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -130,3 +135,30 @@ def test_a_server_that_stays_away_is_a_transient_error_and_sigterm_ends_with_0()
 def test_a_server_that_cannot_start_says_why_to_the_program_that_needs_it() -> None:
     with pytest.raises(TerminalEnvironmentError, match="cores"), serving(CONF, ["encoder.threads=4096"]):
         pass
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from jude.serving.child import serving
+with serving(Path(sys.argv[1])) as server:
+    print(server.process.pid, server.target, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_server_ends_with_a_program_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT, str(CONF)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        server, target = parent.stdout.readline().split()
+        parent.kill()
+    host, port = target.split(":")
+    deadline = time.monotonic() + 20
+    try:
+        while time.monotonic() < deadline:
+            socket.create_connection((host, int(port)), timeout=1).close()
+            time.sleep(0.1)
+    except OSError:
+        return
+    os.kill(int(server), signal.SIGKILL)
+    pytest.fail("the server outlived the program that it was started for")

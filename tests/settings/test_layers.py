@@ -80,6 +80,12 @@ def test_overrides_are_yaml(conf: Path) -> None:
     assert settings.spark.extra == {"spark.ui.enabled": "true"}
 
 
+def test_a_revision_may_be_a_number(conf: Path) -> None:
+    """As docs/operations.md raises it."""
+    assert load(conf, "encoder: {revision: 1}").encoder.revision == "1"
+    assert load(conf, "encoder: {revision: 1}", "encoder.revision=2").encoder.revision == "2"
+
+
 def test_relative_paths_belong_to_the_project(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     monkeypatch.setenv("HOME", "/home/me")
@@ -101,6 +107,15 @@ def test_secrets_come_from_the_environment(conf: Path) -> None:
     options = load(conf, content, KEY="s3cret", B="2").tables.storage_options
 
     assert options == {"aws_secret_access_key": "s3cret", "note": "${KEY}", "both": "a-s3cret-2"}
+
+
+def test_a_token_that_no_header_can_carry_is_refused_without_being_told(conf: Path) -> None:
+    secret = "a-long-and-secret-token\n"
+    for key in ("encoder.server.token=${T}", "serving.tokens=['${T}']"):
+        said = complaint(conf, "", key, T=secret)
+        assert "string should match pattern '^[!-~]+$'" in said
+        assert "secret" not in said
+    assert load(conf, "", "encoder.server.token=${T}", T="abc").encoder.server.token == "abc"
 
 
 def test_every_missing_variable_is_named(conf: Path) -> None:
@@ -153,6 +168,18 @@ def test_every_missing_variable_is_named(conf: Path) -> None:
         ("tables: {root: null, schema: my-jude, writer: spark}", "CONF/mine.yml: tables.schema: string should match"),
         ("extends: nowhere.yml", "There is no file CONF/nowhere.yml. In CONF there is: base.yml, mine.yml."),
         ("extends: [base.yml]", "CONF/mine.yml: extends: name one file, such as base.yml."),
+        ("source: {path: ~nobody-of-this-name/x}", "CONF/mine.yml: source.path: could not determine home directory"),
+        ("stream: {driver_rows: 0x_}", "CONF/mine.yml is not YAML: "),
+        ("encoder: {revision: 2026-02-30}", "CONF/mine.yml is not YAML: day is out of range"),
+        ("tables: {storage_options: {2026-02-03: a}}", "a key is a day: write it in quotes"),
+        (
+            "encoder: {timeout_seconds: .inf}",
+            "CONF/mine.yml: encoder.timeout_seconds: input should be a finite number.",
+        ),
+        (
+            "stream: {interval_seconds: .inf}",
+            "CONF/mine.yml: stream.interval_seconds: input should be a finite number.",
+        ),
     ],
 )
 def test_a_mistake_is_named(conf: Path, content: str, expected: str) -> None:
@@ -171,6 +198,10 @@ def test_a_mistake_is_named(conf: Path, content: str, expected: str) -> None:
         ("=5", "--set =5: write it as section.key=value."),
         ("log.level=[", "--set log.level: the value is not YAML"),
         ("tables.buckets=3", "--set tables.buckets: tables: buckets must be a power of two"),
+        ("tables.root=~nobody-of-this-name/x", "--set tables.root: tables.root: could not determine home directory"),
+        ("tables.buckets=0x_", "--set tables.buckets: the value is not YAML"),
+        ("encoder.revision=2026-02-30", "--set encoder.revision: the value is not YAML"),
+        ("tables.storage_options={2026-02-03: a}", "--set tables.storage_options: the value is not YAML"),
     ],
 )
 def test_a_wrong_override_is_named(conf: Path, override: str, expected: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,17 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 
 from jude.changes.sources import read_changes
-from jude.errors import TransientOnlineError
+from jude.errors import TerminalSourceError, TerminalTableError, TransientOnlineError
 from jude.online.sqlite import SqliteStore
 from jude.settings import Settings, load_settings
+from jude.stream.checkpoint import require_own_tables
+from jude.stream.controls import reset
 from jude.stream.drain import Drain, wait_for
 from jude.stream.micro_batch import Applied
 from jude.stream.opening import open_pipeline
 from jude.stream.query import stream_embeddings
+from jude.stream.run import NOT_CURRENT, run_stream
+from jude.tables.reading import read
 from tests.recording import write_records
 from tests.stories import CONF, Record, job, records, upsert
 from tests.stream.reading import rows_of
@@ -42,8 +48,8 @@ class Deployment:
         self.tables = folder / "tables"
         self.source = source
 
-    def run(self, spark: SparkSession, *overrides: str) -> list[Applied]:
-        """Stream all that is there, then end; give what each batch did."""
+    def settings(self, *overrides: str) -> Settings:
+        """conf/test.yml, and places of its own."""
         places = {
             "source.path": self.source,
             "stream.checkpoint": self.folder / "checkpoint",
@@ -51,8 +57,11 @@ class Deployment:
             "online.path": self.folder / "online.sqlite",
             "source.max_offsets_per_trigger": CUT_ROWS,
         }
-        settings = load_settings(CONF / "test.yml", [*(f"{k}={v}" for k, v in places.items()), *overrides])
-        return stream(spark, settings)
+        return load_settings(CONF / "test.yml", [*(f"{k}={v}" for k, v in places.items()), *overrides])
+
+    def run(self, spark: SparkSession, *overrides: str) -> list[Applied]:
+        """Stream all that is there, then end; give what each batch did."""
+        return stream(spark, self.settings(*overrides))
 
     def contents(self, without: Sequence[str] = RUN) -> dict[str, list[dict[str, Any]]]:
         """The tables, without clocks and without who wrote them."""
@@ -150,3 +159,42 @@ def test_a_store_that_is_away_for_a_moment_does_not_end_the_stream(
     assert len(deployment.run(spark, "stream.retry_seconds=60")) == 1
     assert live_texts(deployment.tables) == {"j1": text_of("Baker")}
     check_ledger(deployment.tables, 1)
+
+
+@pytest.fixture
+def own_process(monkeypatch: pytest.MonkeyPatch):
+    """A run sets the logs and the signals of its process, which here is that of all tests."""
+    monkeypatch.setattr("jude.stream.run.configure_logs", lambda *_, **__: None)
+    monkeypatch.setattr(Drain, "on_sigterm", lambda *_: None)
+
+
+@pytest.mark.usefixtures("own_process")
+def test_a_checkpoint_of_other_tables_is_refused(tmp_path: Path, spark: SparkSession):
+    """Else what it has read would be missing in the new ones, and the run would say that nothing was new."""
+    deployment = one_job(tmp_path)
+    deployment.run(spark)
+    require_own_tables(str(tmp_path / "checkpoint"), read(deployment.tables, "model_versions"))
+    shutil.rmtree(deployment.tables)
+    with pytest.raises(TerminalTableError, match=r"belongs to other tables.* `jude stream reset`"):
+        run_stream(deployment.settings())
+    reset(str(tmp_path / "checkpoint"), datetime.now(UTC))
+    assert [sum(counts.inferences for counts in batch.counts.values()) for batch in deployment.run(spark)] == [1]
+
+
+@pytest.mark.usefixtures("own_process")
+def test_a_version_that_readers_do_not_see_is_warned_of(
+    tmp_path: Path, spark: SparkSession, caplog: pytest.LogCaptureFixture
+):
+    deployment = one_job(tmp_path)
+    deployment.run(spark)
+    for more, warnings in (((), []), (("encoder.revision=2",), [NOT_CURRENT])):
+        caplog.clear()
+        with pytest.raises(TerminalSourceError):  # before anything is read
+            run_stream(deployment.settings(f"source.path={tmp_path / 'gone'}", *more))
+        assert [record.message for record in caplog.records if record.levelname == "WARNING"] == warnings
+
+
+def one_job(folder: Path) -> Deployment:
+    (folder / "in").mkdir()
+    write(folder / "in", "0001.jsonl", [upsert("j1", 10, job("Cook"))])
+    return Deployment(folder, folder / "in")

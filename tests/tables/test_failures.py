@@ -12,6 +12,7 @@ from jude.errors import TerminalTableError, TransientTableError
 from jude.tables.failures import storage_error
 from jude.tables.native import NativeTables
 from jude.tables.protocol import TextKey
+from jude.tables.reading import read
 from tests.tables.conftest import BUCKETS
 from tests.tables.rows import batch, known, pointer, pointers, text, texts
 
@@ -81,3 +82,11 @@ def test_a_read_only_folder_stops_the_job(tmp_path: Path):
 )
 def test_every_storage_names_these_two_in_its_own_words(error: Exception, expected: type[Exception]):
     assert type(storage_error("the table", error)) is expected
+
+
+def test_a_damaged_log_is_a_sentence_without_a_stack(root: Path):
+    log = root / "quarantine" / "_delta_log"
+    next(log.glob("*00.json")).write_text("garbage")
+    with pytest.raises(TransientTableError) as told:
+        read(root, "quarantine")
+    assert len(str(told.value).splitlines()) == 1

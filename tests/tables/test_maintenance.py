@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
+from jude.errors import TerminalTableError
 from jude.online import SqliteStore
 from jude.stream.micro_batch import apply_batch
 from jude.stream.planned import plan_on_driver
@@ -116,3 +117,15 @@ def test_a_pass_by_spark_changes_no_row_and_stops_no_batch(spark: SparkSession, 
         assert comparable(kept.root, name) == comparable(plain.root, name), name
     on_disk = [file for file in (kept.root / "text_history").rglob("*.parquet") if "_delta_log" not in file.parts]
     assert len(on_disk) == files(kept.root, "text_history") == 2
+
+
+def test_where_no_stream_has_run_there_is_nothing_to_maintain(tmp_path: Path) -> None:
+    with pytest.raises(TerminalTableError, match=r"There is no table .*: is this the right root\?"):
+        maintain(str(tmp_path / "tpyo"), {}, wanted())
+    assert not (tmp_path / "tpyo").exists()
+
+
+@pytest.mark.spark
+def test_what_spark_cannot_maintain_is_a_sentence(tmp_path: Path, spark: SparkSession) -> None:
+    with pytest.raises(TerminalTableError, match=r"ledger` was not maintained: \[DELTA_MISSING_DELTA_TABLE\]"):
+        maintain_by_spark(spark, {"ledger": f"delta.`{tmp_path}/ledger`"}, wanted())

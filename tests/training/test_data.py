@@ -11,7 +11,7 @@ import pytest
 
 from jude.errors import TerminalTrainingError
 from jude.training.data import BatchMaker, Sampler, check_leakage, split_by_time, tokenise
-from jude.training.data.pairs import checked, data_hash
+from jude.training.data.pairs import checked, data_hash, read_pairs
 from jude.training.predicates import predicate_columns
 from tests.training.tiny import WordTokeniser, random_data, random_pairs
 
@@ -42,6 +42,21 @@ def pairs(*rows: tuple[str, str, float | None], **columns: list[object]) -> pa.T
 def test_bad_rows_are_named(row: tuple[str, str, float | None], sentence: str) -> None:
     with pytest.raises(TerminalTrainingError, match=f"1 rows {sentence}.*row 1"):
         checked(pairs(("5", "6", 1.0), row))
+
+
+def test_a_column_of_another_type_is_named() -> None:
+    words = pairs(("1", "2", 1.0)).drop_columns("label").append_column("label", pa.array(["yes"]))
+    with pytest.raises(TerminalTrainingError, match="the pairs: the column label holds string, which is no float"):
+        checked(words)
+    nested = pairs(("1", "2", 1.0)).drop_columns("label").append_column("label", pa.array([[1.0]]))
+    with pytest.raises(TerminalTrainingError, match="the column label holds list<item: double>"):
+        checked(nested)
+
+
+def test_a_file_that_is_no_parquet_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "pairs.parquet").write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(TerminalTrainingError, match=r"pairs\.parquet is not Parquet, or damaged"):
+        read_pairs(tmp_path / "pairs.parquet")
 
 
 def test_an_empty_split_is_refused() -> None:

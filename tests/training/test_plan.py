@@ -135,3 +135,5 @@ def test_a_shape_that_nobody_knows_is_refused() -> None:
         shape_named("70b")
     with pytest.raises(TerminalSettingsError, match="is t5, whose memory"):
         shape_of("x", {"model_type": "t5"})
+    with pytest.raises(TerminalSettingsError, match="is None, whose memory"):
+        shape_of("x", {})

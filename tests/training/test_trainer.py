@@ -51,6 +51,43 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k not in ("tokens_per_second", "memory_mib")} for line in timed]
 
 
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("run.seed=[", "--set run.seed: the value is not YAML"),
+        ("phases=5", "phases: input should be a valid"),
+        ("run.sed=1", "there is no key run.sed. Did you mean seed?"),
+    ],
+)
+@pytest.mark.parametrize("ranks", ["0", "2"])
+def test_wrong_settings_are_told_before_anything_starts(
+    conf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str, says: str, ranks: str
+) -> None:
+    from jobs.train import main
+
+    assert main(["--conf", str(conf), "--folder", str(tmp_path / "run"), "--ranks", ranks, "--set", override]) == 1
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_cannot_be_started_is_a_sentence(
+    conf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jobs.train import main
+
+    (tmp_path / "file").touch()
+    assert main(["--conf", str(conf), "--folder", str(tmp_path / "file" / "run"), "--ranks", "0"]) == 1
+    assert capsys.readouterr().err.endswith("cache: Not a directory\n")
+    with pytest.raises(SystemExit):
+        main(["--conf", str(conf), "--folder", str(tmp_path / "run"), "--ranks", "-1"])
+    assert "-1 is no number of processes" in capsys.readouterr().err
+
+
+def test_settings_may_lie_near_the_root(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jude.training.reading.read_yaml", lambda _: yaml.safe_load(conf.read_text()))
+    assert load_training(Path("/run.yml")).phases[0].pairs == "/pairs.parquet"
+
+
 def test_resumed_is_uninterrupted_bit_for_bit(conf: Path, tmp_path: Path) -> None:
     settings = load_training(conf)
     whole = Trainer(settings, tmp_path / "whole").run()

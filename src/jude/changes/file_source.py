@@ -168,6 +168,11 @@ class FolderCursor:
                     f"The recorded file {name!r} went away from {str(self.folder)!r} before it was read to its end. "
                     "Put it back, or set `source.fail_on_data_loss: false` to go on without its rows."
                 ) from None
+        except OSError as error:
+            raise TerminalSourceError(
+                f"The recorded file {name!r} in {str(self.folder)!r} cannot be read: {error.strerror}. "
+                "Mend that, or take it away."
+            ) from None
         return self._open
 
 

@@ -66,7 +66,7 @@ def _configured(settings: Settings) -> Iterator[Check]:
     else:
         yield _writable("tables", settings.tables.root)
     if settings.online.kind == "sqlite":
-        yield _writable("online store", str(settings.online.path))
+        yield _writable("online store", str(settings.online.path), is_file=True)
 
 
 def _entities(folder: Path) -> Check:
@@ -89,11 +89,14 @@ def _source(settings: Settings) -> Check:
     return Check("source", folder.is_dir(), found, "create it, or set source.path")
 
 
-def _writable(name: str, place: str) -> Check:
+def _writable(name: str, place: str, *, is_file: bool = False) -> Check:
     if "://" in place:
         return Check(name, True, f"{place} (not asked)")
     path = Path(place)
     there = next(p for p in (path, *path.parents) if p.exists())
+    if there.is_dir() == (is_file and there == path):
+        found = f"{near(there)} is {'a folder' if there.is_dir() else 'no folder'}"
+        return Check(name, False, found, "move it away, or name another place")
     if os.access(there, os.W_OK):
         return Check(name, True, near(path) if path.exists() else f"{near(path)} (made by the first run)")
     return Check(name, False, f"{near(there)} cannot be written", "make it writable, or name another place")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jude.evaluation.report import Report, SetReport
     from jude.evaluation.sets import EvaluationSet
 
+PICTURES: Final = (".png", ".svg")
 On = Annotated[
     list[str] | None,
     typer.Option("--on", help="titles, melo, sts, scifact, or a Parquet file of pairs; repeatable; default: all."),
@@ -46,10 +47,13 @@ def eval_command(
     A model is all-minilm-l6-v2, the folder of a model or a training run, or models:/jude@challenger.
     """
     from jude.cli.show import print_json
+    from jude.errors import TerminalSettingsError
     from jude.evaluation.encoding import encode_by
     from jude.evaluation.picture import draw
     from jude.evaluation.report import measure
 
+    if picture is not None and picture.suffix not in PICTURES:
+        raise TerminalSettingsError(f"--picture {picture}: a picture ends in {' or '.join(PICTURES)}.")
     spec, other = spec_of(model, conf, overrides), spec_of(against, conf, overrides) if against else None
     sets = open_named_sets(on, data, documents)
     compared = (against or "", encode_by(other)) if other else None

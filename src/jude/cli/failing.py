@@ -15,6 +15,7 @@ INTERRUPTED: Final = 130
 """What shells give to a process that Ctrl-C ended."""
 
 _OURS: Final = re.compile(r"^.*\bjude\.errors\.\w+: (.+)$", re.MULTILINE)
+_STATE_OF_QUERY: Final = "=== Streaming Query ==="  # what follows is no error, but has colons
 _RAISED: Final = re.compile(r"^([A-Za-z_][\w.]*: .+)$", re.MULTILINE)
 
 
@@ -56,7 +57,7 @@ def sentence_of(error: Exception) -> str:
 
     That is the JudeError inside it, else what its Python traceback ends with, else its first line.
     """
-    said = str(error)
+    said, _, _ = str(error).partition(_STATE_OF_QUERY)
     if ours := _OURS.findall(said):
         return str(ours[-1])
     _, traceback, frames = said.partition("Traceback (most recent call last)")

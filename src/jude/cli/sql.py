@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass
-from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jude.cli.failing import hush_spark, sentence_of
 from jude.cli.place import open_place
@@ -14,10 +14,13 @@ from jude.errors import TerminalError
 from jude.settings import Settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import SparkSession
 
 CELL_CHARACTERS = 200
 NUMBERS_SHOWN = 4
+_LOOKS: Final = ("Show", "Describe", "Explain")
+_PLANS: Final = "org.apache.spark.sql.catalyst.plans.logical"
+_STATEMENTS: Final = (f"{_PLANS}.Command", f"{_PLANS}.ParsedStatement")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Rows:
 
 
 def run_query(settings: Settings, query: str, limit: int) -> Rows:
-    """Start Spark and run one statement. Raises TerminalError with Spark's own words where it is wrong."""
+    """Start Spark and run one query. Raises TerminalError with Spark's own words where it is wrong."""
     from pyspark.errors import PySparkException
 
     from jude.stream.run import start_spark
@@ -49,23 +52,46 @@ def run_query(settings: Settings, query: str, limit: int) -> Rows:
                 install_sql(spark, settings.tables.root)
             started = time.monotonic()
             status.update("running the query")
-            found = _with_own_names(spark.sql(query))
+            _refuse_changes(spark, query)
+            found = spark.sql(query)
+            found = found.toDF(*_distinct(found.columns))
             rows = [row.asDict(recursive=True) for row in found.limit(limit + 1).collect()]
             ended = time.monotonic()
         except PySparkException as error:
             raise TerminalError(f"Spark refused the query: {sentence_of(error)}") from error
+        except (ValueError, OverflowError) as error:  # Spark's years go further than Python's
+            raise TerminalError(f"The answer cannot be shown: {error}. Cast it to string.") from error
         finally:
             spark.stop()
     return Rows(found.columns, rows[:limit], len(rows) > limit, started - began, ended - started)
 
 
-def _with_own_names(found: DataFrame) -> DataFrame:
-    """Number the columns of one name (`id`, `id_2`), as a join has them: rows are kept by name."""
+def _refuse_changes(spark: SparkSession, query: str) -> None:
+    """Raise TerminalError for a statement that is no question: the tables are the stream's."""
+    from py4j.java_gateway import is_instance_of  # type: ignore[import-untyped]
+
+    gateway: Any = spark.sparkContext._gateway
+    session: Any = spark._jsparkSession
+    waiting = [session.sessionState().sqlParser().parsePlan(query)]
+    while waiting:
+        node = waiting.pop()
+        name = node.getClass().getSimpleName()
+        if not name.startswith(_LOOKS) and any(is_instance_of(gateway, node, kind) for kind in _STATEMENTS):
+            raise TerminalError(
+                f"`jude sql` only reads: it takes queries, SHOW, DESCRIBE and EXPLAIN, and this is {name}. "
+                "The stream and jobs/maintenance.py change the tables."
+            )
+        children = node.children()
+        waiting += [children.apply(number) for number in range(children.size())]
+
+
+def _distinct(columns: list[str]) -> list[str]:
+    """Number the columns that have the name of an earlier one, as those of a join do."""
     names: list[str] = []
-    for name in found.columns:
-        numbered = (f"{name}_{number}" for number in count(2))
-        names.append(name if name not in names else next(other for other in numbered if other not in names))
-    return found if names == found.columns else found.toDF(*names)
+    for column in columns:
+        tries = (column if number == 1 else f"{column}_{number}" for number in itertools.count(1))
+        names.append(next(name for name in tries if name not in names))
+    return names
 
 
 def show_rows(found: Rows, *, as_json: bool) -> None:

@@ -43,6 +43,8 @@ def import_model(
     `source` says of itself stay, unless an adapter makes another model of it.
     Raises TerminalSettingsError, TerminalEnvironmentError.
     """
+    if not source.is_dir():
+        raise TerminalSettingsError(f"There is no folder {source}. Name the one that holds the model.")
     source = _inside_mlflow(source)
     _require_known(source, mask)
     pooling = _known_pooling(source, pooling or (None if gguf_file else _pooling_of(source)))

@@ -110,6 +110,8 @@ def read_model_folder(folder: Path, name: str | None = None) -> ModelFolder:
         raise TerminalEnvironmentError(
             f"{folder} has no tokenizer.json. Make a folder that has one: jude model import {folder} TARGET"
         )
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise TerminalEnvironmentError(f"{folder}/config.json says no model_type: JUDE knows no such model.")
     _require_case(folder)
     pooling, normalise = _modules(folder)
     causal = config["model_type"] in DECODERS and not config.get("use_bidirectional_attention")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from jude.encoder import EncoderSpec, open_encoder
 from jude.encoder.spec import spec_of
-from jude.errors import JudeError
+from jude.errors import JudeError, TerminalEnvironmentError
 from jude.observe.logs import log_event
 
 _LOG = logging.getLogger("jude.serving.apart")
@@ -54,8 +54,15 @@ class ModelApart:
         )
         for end in theirs:
             end.close()
-        ours[0].send(spec.as_json())
-        told = ours[0].recv()
+        try:
+            ours[0].send(spec.as_json())
+            told = ours[0].recv()
+        except (EOFError, OSError):
+            code = self._process.wait(_CLOSING_SECONDS)
+            raise TerminalEnvironmentError(
+                f"The model's process ended while it loaded the model (exit code {code}). Its last words stand above; "
+                "-9 without any: the machine's memory was too small."
+            ) from None
         if isinstance(told, Exception):
             raise told
         self.model_version, self.width, self.side_by_side = told

@@ -1,13 +1,18 @@
-"""A `jude serve` beside the program that needs it, and ended with it: for demos, benchmarks and tests."""
+"""A `jude serve` beside the program that needs it, and ended with it: for demos, benchmarks and tests.
+
+It reads from a pipe that only the program holds: even where that is killed, the server sees the end of it, and ends.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +39,11 @@ def serving(conf: Path, overrides: Sequence[str] = (), *, port: int = 0) -> Iter
 
     Raises TerminalEnvironmentError with its last lines when it ends before it serves.
     """
-    command = [sys.executable, "-m", "jude.cli", "serve", "--conf", str(conf), "--port", str(port)]
+    command = [sys.executable, "-m", "jude.serving.child", "serve", "--conf", str(conf), "--port", str(port)]
     sets = [part for override in ("serving.metrics_port=null", *overrides) for part in ("--set", override)]
-    process = subprocess.Popen([*command, *sets], stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own program
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [*command, *sets], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         yield ChildServer(f"127.0.0.1:{_port_when_ready(process)}", process)
     finally:
@@ -56,3 +63,21 @@ def _port_when_ready(process: subprocess.Popen[str]) -> int:
     raise TerminalEnvironmentError(
         "The embedding server ended before it served. Its last lines:\n" + "".join(said[-_LAST_LINES:])
     )
+
+
+def _main() -> None:
+    from jude.cli import main
+
+    threading.Thread(target=_end_with_parent, name="jude-parent", daemon=True).start()
+    main()
+
+
+def _end_with_parent() -> None:
+    with suppress(OSError):
+        while os.read(0, 1):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    _main()

@@ -14,7 +14,7 @@ import yaml
 
 from jude.errors import TerminalSettingsError
 from jude.settings.models import Settings
-from jude.settings.reading import dotted, read_yaml, source_of, validated
+from jude.settings.reading import dotted, parse_yaml, read_yaml, source_of, validated
 
 _VARIABLE: Final = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -71,7 +71,7 @@ def _override(assignment: str) -> Layer:
     if not equals or "" in place:
         raise TerminalSettingsError(f"--set {assignment}: write it as section.key=value.")
     try:
-        value = yaml.safe_load(written)
+        value = parse_yaml(written)
     except yaml.YAMLError:
         raise TerminalSettingsError(
             f"--set {name}: the value is not YAML; quote it if it holds one of {{}}[]:#."

@@ -15,7 +15,7 @@ from jude.settings.serving import ServerAddressSettings, ServingSettings
 
 _CHECKED: Final = ConfigDict(extra="forbid", strict=True)
 _Positive = Annotated[int, Field(gt=0)]
-_Seconds = Annotated[float, Field(gt=0)]
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Word = Annotated[str, Field(pattern=r"^\w+$")]  # SQL names it without quotes
 # YAML reads `true` and `5` as such; Spark, Kafka and object stores want them as text.
 _Text = Annotated[str, BeforeValidator(lambda v: str(v).lower() if isinstance(v, bool | int | float) else v)]
@@ -63,7 +63,7 @@ class StreamSettings:
     """`stream`: how the micro-batches run."""
 
     trigger: Literal["processing_time", "available_now"]
-    interval_seconds: Annotated[float, Field(ge=0)]
+    interval_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     checkpoint: Location
     source_epoch: Annotated[int, Field(ge=0, le=MAX_EPOCH)]
     truncate: Literal["stop", "delete_all"]
@@ -86,7 +86,7 @@ class EncoderSettings:
     mask: Literal["causal", "bidirectional"] | None
     normalise: bool | None
     compute: Literal["float32", "bfloat16"]
-    revision: str
+    revision: Annotated[str, BeforeValidator(lambda v: str(v) if type(v) is int else v)]  # `2` is a word here
     max_tokens: _Positive | None
     width: _Positive | None
     dtype: Literal["float32", "bfloat16"]
@@ -95,7 +95,7 @@ class EncoderSettings:
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
     where: Literal["driver", "executors"]
     attempts: _Positive
-    backoff_seconds: Annotated[float, Field(ge=0)]
+    backoff_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     timeout_seconds: _Seconds
     server: ServerAddressSettings
 

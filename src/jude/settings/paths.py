@@ -15,7 +15,10 @@ def _local(path: Path, info: ValidationInfo) -> Path:
     """Make a path absolute; the context is the project's folder."""
     if not str(path).strip() or path == Path():
         raise ValueError("the path is empty")
-    path = path.expanduser()
+    try:
+        path = path.expanduser()
+    except RuntimeError as error:  # ~ of a user that this machine does not know
+        raise ValueError(str(error)) from None
     return Path(info.context) / path if info.context else path
 
 

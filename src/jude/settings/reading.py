@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
@@ -27,7 +28,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises TerminalSettingsError when it is missing, is not YAML, holds a key twice or is not a mapping.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506  a SafeLoader
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TerminalSettingsError(f"There is no file {path}.{_instead(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -39,6 +40,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise TerminalSettingsError(f"{path} must hold keys with values, not a {type(content).__name__}.")
     return content
+
+
+def parse_yaml(text: str) -> Any:  # noqa: ANN401  any YAML value
+    """Read one YAML document. Raises yaml.YAMLError, also for a day or a number that does not exist."""
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  a SafeLoader
+    except ValueError as error:
+        raise yaml.YAMLError(error) from None
 
 
 def validated(kind: type[T], values: Mapping[str, Any], origin: Origin, context: object = None) -> T:
@@ -116,6 +125,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                     None, None, "a key is a list or a mapping itself: write a value that holds {{ or [[ in quotes",
                     key_node.start_mark,
                 )  # fmt: skip
+            if isinstance(key, date):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key is a day: write it in quotes", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key} stands twice", key_node.start_mark)
             seen.add(key)

@@ -12,7 +12,8 @@ from jude.settings.paths import LocalPath
 
 _CHECKED: Final = ConfigDict(extra="forbid", strict=True)
 _Positive = Annotated[int, Field(gt=0)]
-_Seconds = Annotated[float, Field(gt=0)]
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Token = Annotated[str, Field(pattern=r"^[!-~]+$")]  # a header carries nothing else, such as the end of a file's line
 _Port = Annotated[int, Field(ge=0, le=65535)]
 _MODEL_KEYS: Final = frozenset(
     {
@@ -40,7 +41,7 @@ class ServerAddressSettings:
 
     target: Annotated[str, Field(min_length=1)]
     model: str
-    token: str | None = field(repr=False)
+    token: _Token | None = field(repr=False)
     tls: bool
     ca_file: LocalPath | None
     cert_file: LocalPath | None
@@ -82,7 +83,7 @@ class ServingSettings:
     metrics_port: _Port | None
     metrics_host: str
     also: dict[str, dict[str, Any]]
-    tokens: tuple[Annotated[str, Field(min_length=16)], ...] = field(repr=False)
+    tokens: tuple[Annotated[_Token, Field(min_length=16)], ...] = field(repr=False)
     tls: TlsSettings
     lanes: Literal[1, 2]
     pass_milliseconds: _Positive

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jude.errors import TerminalEnvironmentError
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jude.errors import TerminalEnvironmentError, TerminalTableError
 
 LOCK_NAME = "jude.lock"
 ATTEMPTS_NAME = "jude.attempt"
@@ -58,3 +61,19 @@ def _take(lock: int, folder: Path) -> None:
         ) from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
+
+
+def require_own_tables(checkpoint: str, model_versions: pa.Table) -> None:
+    """Refuse a checkpoint whose batches were all committed before the tables were made: these lack what it has read.
+
+    Columns in: MODEL_VERSIONS, whose first row is as old as the tables. Raises TerminalTableError.
+    """
+    folder = local_folder(checkpoint)
+    commits = [file for file in (folder / "commits").glob("*") if file.name.isdigit()] if folder else []
+    made_at = pc.min(model_versions["valid_from"]).as_py()
+    if commits and max(file.stat().st_mtime for file in commits) < made_at.timestamp():
+        raise TerminalTableError(
+            f"The checkpoint {folder} belongs to other tables: those of the settings were made after its last batch "
+            "and would never hold what it has read. `jude stream reset` lets the source be read from the beginning; "
+            "or name the tables and the checkpoint that belong together (tables.root, stream.checkpoint)."
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
@@ -14,14 +15,16 @@ from jude.observe import configure_logs, log_event
 from jude.observe.metrics import Metrics, open_metrics
 from jude.settings import Settings
 from jude.spark import build_spark
-from jude.stream.checkpoint import locked
+from jude.stream.checkpoint import locked, require_own_tables
 from jude.stream.drain import Drain, wait_for
 from jude.stream.micro_batch import Applied
 from jude.stream.opening import open_pipeline
 from jude.stream.query import stream_embeddings
 from jude.stream.topics import check_topics
+from jude.tables.reading import version_of_alias
 
 log = logging.getLogger(__name__)
+NOT_CURRENT: Final = "feeds a version that is not current: readers do not see it"
 
 
 def run_stream(settings: Settings, report: Callable[[Applied], None] | None = None, drain: Drain | None = None) -> None:
@@ -35,6 +38,10 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
         metrics = open_metrics(settings.metrics)  # first: a port that is taken is told at once
         spark = start_spark(settings)
         pipeline = open_pipeline(settings, spark)
+        versions = pipeline.tables.model_versions()
+        require_own_tables(settings.stream.checkpoint, versions)
+        if version_of_alias(versions) != pipeline.model_version:
+            log_event(log, logging.WARNING, NOT_CURRENT, model_version=pipeline.model_version)
         if metrics is not None:
             spark.streams.addListener(_listener(metrics))
         check_topics(spark, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -13,6 +14,7 @@ from jude.errors import CommitConflictError, JudeError, TerminalTableError, Tran
 
 _FOR_A_PERSON: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
 _FOR_A_PERSON_WORDS: Final = ("permission denied", "read-only file system", "not a directory", "access denied")
+_BACKTRACE: Final = re.compile(r"^ +0: ", re.MULTILINE)  # the delta kernel adds the frames of its own stack
 _FULL_WORDS: Final = ("no space left", "disk quota exceeded", "os error 28")
 
 
@@ -35,7 +37,8 @@ def table_errors(where: str) -> Iterator[None]:
 
 def storage_error(where: str, error: BaseException) -> TerminalTableError | TransientTableError:
     """Tell a full disk and an unreachable storage (they pass) from a folder that we may not write (it does not)."""
-    said = str(error).lower()
+    words = _BACKTRACE.split(str(error), maxsplit=1)[0].strip()
+    said = words.lower()
     code = getattr(error, "errno", None)
     if code == errno.ENOSPC or any(words in said for words in _FULL_WORDS):
         return TransientTableError(
@@ -43,6 +46,6 @@ def storage_error(where: str, error: BaseException) -> TerminalTableError | Tran
         )
     if code in _FOR_A_PERSON or any(words in said for words in _FOR_A_PERSON_WORDS):
         return TerminalTableError(
-            f"{where} cannot be written: {error}. Give the job rights on it, or set another root."
+            f"{where} cannot be written: {words}. Give the job rights on it, or set another root."
         )
-    return TransientTableError(f"{where} could not be read or written just now: {error}")
+    return TransientTableError(f"{where} could not be read or written just now: {words}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from jude.errors import TerminalTableError
 from jude.observe import log_event
 from jude.tables.failures import table_errors
 from jude.tables.spec import CURRENT_HOURS, EMBEDDING_CURRENT, TABLES
@@ -42,20 +43,28 @@ class Maintained:
 
 
 def maintain(root: str, storage_options: Mapping[str, str], settings: MaintenanceSettings) -> list[Maintained]:
-    """Run one pass over every table of a folder, with delta-rs. Raises JudeError where storage fails."""
+    """Run one pass over every table of a folder, with delta-rs. Raises JudeError for one that is missing."""
     return [_maintain(f"{root.rstrip('/')}/{name}", name, dict(storage_options), settings) for name in TABLES]
 
 
 def maintain_by_spark(spark: SparkSession, tables: Mapping[str, str], settings: MaintenanceSettings) -> None:
-    """Run one pass with Spark: for catalogs, and tables that Spark writes. `tables`: name -> as SQL calls it."""
+    """Run one pass with Spark: for catalogs, and tables that Spark writes. `tables`: name -> as SQL calls it.
+
+    Raises TerminalTableError with Spark's own words.
+    """
     # A vacuum below Delta's seven days is the operator's decision, made in the settings.
     spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
     # VACUUM lists files in so many tasks, 10,000 by default: half a minute of one core for a table of ten files.
     spark.conf.set(_LISTING_TASKS, str(4 * spark.sparkContext.defaultParallelism))
+    from pyspark.errors import PySparkException
+
     for name, table in tables.items():
-        if name != EMBEDDING_CURRENT.name:
-            _optimize(spark, table)
-        spark.sql(f"VACUUM {table} RETAIN {_kept_hours(name, settings)} HOURS").collect()
+        try:
+            if name != EMBEDDING_CURRENT.name:
+                _optimize(spark, table)
+            spark.sql(f"VACUUM {table} RETAIN {_kept_hours(name, settings)} HOURS").collect()
+        except PySparkException as error:
+            raise TerminalTableError(f"{table} was not maintained: {str(error).splitlines()[0]}") from error
 
 
 def _optimize(spark: SparkSession, table: str) -> None:
@@ -71,6 +80,8 @@ def _optimize(spark: SparkSession, table: str) -> None:
 
 def _maintain(where: str, name: str, options: dict[str, str], settings: MaintenanceSettings) -> Maintained:
     with table_errors(where):
+        if not DeltaTable.is_deltatable(where, options or None):
+            raise TerminalTableError(f"There is no table {where}: is this the right root? The stream makes it.")
         handle = DeltaTable(where, storage_options=options or None)
         before = len(handle.file_uris())
         yielded = False

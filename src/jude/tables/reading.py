@@ -133,7 +133,12 @@ def current_pointers(
 
 def model_of_alias(root: str | Path, alias: str = "current") -> str | None:
     """Give the model version that holds an alias: the newest row that gives it decides."""
-    rows = read(root, "model_versions", ("model_version", "valid_from"), pc.field("alias") == alias)
+    return version_of_alias(read(root, "model_versions", ("model_version", "valid_from", "alias")), alias)
+
+
+def version_of_alias(model_versions: pa.Table, alias: str = "current") -> str | None:
+    """Give the same of rows that were read already."""
+    rows = model_versions.filter(pc.field("alias") == alias)
     newest = rows.sort_by([("valid_from", "descending"), ("model_version", "ascending")])
     return str(newest["model_version"][0]) if newest.num_rows else None
 

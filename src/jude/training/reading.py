@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from jude.errors import TerminalSettingsError
-from jude.settings.reading import Origin, read_yaml, validated
+from jude.settings.reading import Origin, parse_yaml, read_yaml, validated
 from jude.training.settings import TrainingSettings
 
 
@@ -43,11 +43,11 @@ def _lay(values: dict[str, Any], override: str) -> None:
     name, equals, written = override.partition("=")
     if not equals:
         raise TerminalSettingsError(f"--set {override}: write it as section.key=value.")
-    *sections, last = name.strip().split(".")
     try:
-        value = yaml.safe_load(written)
+        value = parse_yaml(written)
     except yaml.YAMLError:
-        raise TerminalSettingsError(f"--set {name.strip()}: the value is not YAML: {written}") from None
+        raise TerminalSettingsError(f"--set {name}: the value is not YAML; quote it.") from None
+    *sections, last = name.strip().split(".")
     place: Any = values
     try:
         for step in sections:

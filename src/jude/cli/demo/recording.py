@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from jude.changes.recorded import SUFFIXES
 from jude.entities import Entities
 from jude.errors import TerminalSourceError
 
@@ -35,9 +37,7 @@ def cut_recording(sample: Path, watched: Path, entities: Entities, hold_back: in
     Order is kept: what is held back of a topic comes after all the rest of it. Raises TerminalSourceError for a folder
     without recorded files.
     """
-    files = sorted(path for path in sample.glob("*.jsonl*") if path.suffix in (".jsonl", ".gz"))
-    if not files:
-        raise TerminalSourceError(f"There are no recorded changes (*.jsonl, *.jsonl.gz) in {sample}.")
+    files = recorded_files(sample)
     newest: defaultdict[str, deque[tuple[str, int]]] = defaultdict(lambda: deque(maxlen=hold_back))
     upserts: Counter[str] = Counter()
     for file in files:
@@ -54,6 +54,14 @@ def cut_recording(sample: Path, watched: Path, entities: Entities, hold_back: in
     return Recording(bulk_records, _in_turn(list(live.values())), upserts)
 
 
+def recorded_files(sample: Path) -> list[Path]:
+    """List the recorded files of a folder, as the stream would. Raises TerminalSourceError where there is none."""
+    files = sorted(path for path in sample.glob("[!._]*.jsonl*") if path.name.endswith(SUFFIXES))
+    if not files:
+        raise TerminalSourceError(f"There are no recorded changes (*.jsonl, *.jsonl.gz) in {sample}.")
+    return files
+
+
 def _copy(file: Path, watched: Path, held_back: set[tuple[str, int]], live: dict[str, list[Record]]) -> int:
     kept = []
     for number, line in enumerate(_lines(file)):
@@ -62,13 +70,19 @@ def _copy(file: Path, watched: Path, held_back: set[tuple[str, int]], live: dict
             live[record["topic"]].append(record)
         else:
             kept.append(line)
-    (watched / file.name.removesuffix(".gz")).write_bytes(b"".join(kept))
+    target = watched / file.name.removesuffix(".gz")
+    if target.exists():  # of a.jsonl, which a.jsonl.gz comes after
+        target = watched / f"{file.name}.jsonl"
+    target.write_bytes(b"".join(kept))
     return len(kept)
 
 
 def _lines(file: Path) -> Iterator[bytes]:
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
-        yield from lines
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+            yield from lines
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TerminalSourceError(f"{file} is damaged or ends early ({error}). Take it away, or mend it.") from error
 
 
 def _parsed(line: bytes) -> Record:

@@ -16,13 +16,13 @@ from jude.changes.sources import read_changes
 from jude.cli.demo.folder import demo_settings, make_folder
 from jude.cli.demo.live import RECORDS_PER_FILE, SECONDS_BETWEEN_FILES, stream_live
 from jude.cli.demo.progress import ReplayProgress, Tally
-from jude.cli.demo.recording import Recording, cut_recording
+from jude.cli.demo.recording import Recording, cut_recording, recorded_files
 from jude.cli.demo.summary import Told, show_summary
 from jude.cli.failing import hush_spark, sentence_of
 from jude.cli.options import PROJECT
 from jude.cli.show import near, open_console
 from jude.entities import load_entities
-from jude.errors import TerminalError
+from jude.errors import TerminalEnvironmentError, TerminalError
 from jude.observe import configure_logs, duration
 from jude.settings import Settings, load_settings
 from jude.stream.checkpoint import locked
@@ -59,6 +59,12 @@ def run_demo(
     """
     began = monotonic()
     entities = load_entities(load_settings(conf, overrides).entities.folder)  # mistakes first, before anything is made
+    recorded_files(sample)
+    for given in () if keep else (conf, sample):
+        if given.resolve().is_relative_to(wanted.resolve()):
+            raise TerminalEnvironmentError(
+                f"{near(given)} lies in {near(wanted)}, which the new demo would remove: name another, or give --keep."
+            )
     console = open_console()
     folder, said = make_folder(wanted, keep=keep)
     settings = demo_settings(folder, conf, overrides, server)

@@ -43,9 +43,12 @@ def read_pairs(path: Path) -> pa.Table:
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read Parquet or Delta."""
+    """Read Parquet or Delta. Raises TerminalTrainingError for a file that is neither."""
     if not (path / "_delta_log").exists():
-        return pq.read_table(path)
+        try:
+            return pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise TerminalTrainingError(f"{path} is not Parquet, or damaged: {error}") from error
     from deltalake import DeltaTable
 
     return DeltaTable(path).to_pyarrow_table()
@@ -70,13 +73,19 @@ def laid_out(pairs: pa.Table, name: str = "the pairs") -> pa.Table:
     if missing:
         raise TerminalTrainingError(f"{name}: the columns {', '.join(missing)} are missing.")
     others = [column for column in pairs.column_names if column not in PAIRS.names]
-    known = [_column(pairs, field) for field in PAIRS]
+    known = [_column(pairs, field, name) for field in PAIRS]
     return pa.table([*known, *(pairs[c] for c in others)], names=[*PAIRS.names, *others]).combine_chunks()
 
 
-def _column(pairs: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
+def _column(pairs: pa.Table, field: pa.Field, name: str) -> pa.ChunkedArray | pa.Array:
     if field.name in pairs.column_names:
-        return pairs[field.name].cast(field.type)
+        found = pairs[field.name]
+        try:
+            return found.cast(field.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # whose words may hold a text
+            raise TerminalTrainingError(
+                f"{name}: the column {field.name} holds {found.type}, which is no {field.type}."
+            ) from None
     return pa.nulls(pairs.num_rows, field.type)
 
 

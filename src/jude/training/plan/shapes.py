@@ -89,9 +89,10 @@ def shape_named(name: str) -> Shape:
 
 def shape_of(name: str, config: Mapping[str, Any]) -> Shape:
     """Read a config.json of transformers. Raises TerminalSettingsError for an architecture that has other parts."""
-    bert = config["model_type"] in BERTS
-    if not bert and config["model_type"] not in ("llama", "mistral", "qwen2", "qwen3"):
-        raise TerminalSettingsError(f"{name} is {config['model_type']}, whose memory nobody has worked out here yet.")
+    family = config.get("model_type")
+    bert = family in BERTS
+    if not bert and family not in ("llama", "mistral", "qwen2", "qwen3"):
+        raise TerminalSettingsError(f"{name} is {family}, whose memory nobody has worked out here yet.")
     heads = int(config["num_attention_heads"])
     return Shape(
         name=name,
@@ -104,5 +105,5 @@ def shape_of(name: str, config: Mapping[str, Any]) -> Shape:
         head_width=int(config.get("head_dim") or config["hidden_size"] // heads),
         words=int(config["vocab_size"]),
         positions=int(config["max_position_embeddings"]) if bert else 0,
-        query_biases=config["model_type"] == "qwen2",
+        query_biases=family == "qwen2",
     )
