@@ -18,6 +18,6 @@ def written(file: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         raise TransientTrainingError(
-            f"{file} could not be written ({error}). The checkpoints that are there are whole: mend it (where the disk is "
-            "full, make room) and start the same command again."
+            f"{file} could not be written ({error}). The checkpoints that are there are whole: mend that (on a "
+            "full disk, make room) and start the same command again."
         ) from error
