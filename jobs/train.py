@@ -15,7 +15,7 @@ from jude.jobs import exit_code
 from jude.release.registry import Registry
 from jude.release.tracking import track
 from jude.release.trained import read_run
-from jude.training.launch import train_distributed, train_rank
+from jude.training.launch import locked_run, train_distributed, train_rank
 from jude.training.reading import load_training
 
 
@@ -48,11 +48,12 @@ def _ranks(given: str) -> int:
 def _train(asked: argparse.Namespace) -> str:
     conf, folder = asked.conf.absolute(), asked.folder.absolute()
     load_training(conf, asked.overrides)  # a mistake is told before ranks start
-    if asked.ranks == 0:
-        facts = train_rank(str(conf), asked.overrides, str(folder), "plain")
-    else:
-        local = not asked.on_cluster
-        facts = train_distributed(conf, asked.overrides, folder, ranks=asked.ranks, local=local, gpu=asked.gpu)
+    with locked_run(folder):
+        if asked.ranks == 0:
+            facts = train_rank(str(conf), asked.overrides, str(folder), "plain")
+        else:
+            local = not asked.on_cluster
+            facts = train_distributed(conf, asked.overrides, folder, ranks=asked.ranks, local=local, gpu=asked.gpu)
     if asked.store:
         facts["mlflow_run"] = track(read_run(folder), Registry(asked.store, "jude"))
     return json.dumps(facts)

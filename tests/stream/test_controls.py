@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from jude.errors import TerminalEnvironmentError, TransientError
-from jude.stream.checkpoint import LOCK_NAME
+from jude.locking import LOCK_NAME
 from jude.stream.controls import drain, holder, reset, state_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -19,13 +19,15 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from safetensors.torch import load_file
 
 from jude.encoder import EncoderSpec, open_encoder, open_tokeniser
+from jude.encoder.importing import import_model
 from jude.encoder.packaged import MINILM, find_model
 from jude.errors import TerminalSettingsError, TerminalTrainingError, TransientTrainingError
 from jude.training.inference import encode_ids
-from jude.training.launch import train_distributed, train_rank
+from jude.training.launch import locked_run, train_distributed, train_rank
 from jude.training.reading import load_training
 from jude.training.run_log import RunLog
 from jude.training.trainer import Trainer
+from tests.encoder.tiny import build
 from tests.training.sentences import WORDS, sentences
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -79,11 +81,31 @@ def test_a_run_that_cannot_be_started_is_a_sentence(
     (tmp_path / "file").touch()
     assert main(["--conf", str(conf), "--folder", str(tmp_path / "file" / "run"), "--ranks", "0"]) == 1
     said = capsys.readouterr().err
-    assert re.search(r"could not be written \(.*Not a directory.*\)\..*start the same command again", said)
+    assert re.search(r"file/run of the run cannot be written \(Not a directory\)\. Name another --folder", said)
     assert said.count("\n") == 1
     with pytest.raises(SystemExit):
         main(["--conf", str(conf), "--folder", str(tmp_path / "run"), "--ranks", "-1"])
     assert "-1 is no number of processes" in capsys.readouterr().err
+
+
+def test_a_folder_has_one_run_at_a_time(conf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from jobs.train import main
+
+    with locked_run(tmp_path / "run"):
+        assert main(["--conf", str(conf), "--folder", str(tmp_path / "run"), "--ranks", "0"]) == 1
+    assert re.search(r"Process \d+ already trains in .*run\. Wait for it", capsys.readouterr().err)
+
+
+def test_a_decoder_is_trained_in_the_directions_that_its_folder_says(conf: Path, tmp_path: Path) -> None:
+    import_model(build("qwen3", tmp_path / "causal", pooling="mean"), tmp_path / "both", mask="bidirectional")
+    for base in ("causal", "both"):
+        settings = load_training(conf, [f"model.base={tmp_path / base}"])
+        trainer = Trainer(settings, tmp_path / "runs" / base)
+        served = open_encoder(EncoderSpec("folder", path=str(tmp_path / base), normalise=False))
+        ids = [np.asarray([5, 6, 7, 8], np.int32), np.asarray([9, 5], np.int32)]
+        with torch.no_grad():
+            made = trainer.towers(ids).numpy()
+        np.testing.assert_allclose(made, served.encode([one.tolist() for one in ids]), rtol=1e-4, atol=1e-5)
 
 
 def test_settings_may_lie_near_the_root(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +164,11 @@ def test_a_line_of_the_log_that_a_full_disk_cut_short_is_dropped(tmp_path: Path)
     file.write_text('{"update": 0}\n{"update": 1}\n{"upda')
     RunLog(file, writes=True).forget_after(1)
     assert file.read_text() == '{"update": 0}\n'
+
+
+def test_the_norm_of_a_skipped_update_is_null(tmp_path: Path) -> None:
+    RunLog(tmp_path / "log.jsonl", writes=True).add({"update": 0, "loss": 1.5, "gradient_norm": float("nan")})
+    assert (tmp_path / "log.jsonl").read_text() == '{"update": 0, "loss": 1.5, "gradient_norm": null}\n'
 
 
 def test_a_full_disk_leaves_the_log_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jude.errors import TerminalEnvironmentError, TerminalTableError
+from jude.errors import TerminalTableError
+from jude.locking import locked_folder
 
-LOCK_NAME = "jude.lock"
 ATTEMPTS_NAME = "jude.attempt"
 
 
@@ -35,32 +33,18 @@ def locked(checkpoint: str) -> Iterator[None]:
     if folder is None:
         yield
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise TerminalEnvironmentError(
-            f"The checkpoint folder {folder} cannot be written ({error.strerror}). "
-            "Name another with stream.checkpoint, or make it writable."
-        ) from None
-    try:
-        _take(lock, folder)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _take(lock: int, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
-        raise TerminalEnvironmentError(
-            f"Process {holder or '?'} already streams from the checkpoint {folder}. "
+    with locked_folder(
+        folder,
+        taken=lambda holder: (
+            f"Process {holder} already streams from the checkpoint {folder}. "
             "Stop it first, or give this stream a checkpoint of its own with stream.checkpoint."
-        ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
+        ),
+        unwritable=lambda reason: (
+            f"The checkpoint folder {folder} cannot be written ({reason}). "
+            "Name another with stream.checkpoint, or make it writable."
+        ),
+    ):
+        yield
 
 
 def require_own_tables(checkpoint: str, model_versions: pa.Table) -> None:

@@ -13,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from jude.errors import TerminalEnvironmentError, TransientError
-from jude.stream.checkpoint import LOCK_NAME, local_folder
+from jude.locking import LOCK_NAME
+from jude.stream.checkpoint import local_folder
 
 _POLL_SECONDS = 0.2
 _NOT_WRITTEN_YET = 0

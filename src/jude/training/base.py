@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from jude.encoder.bert import first_place
+from jude.encoder.model_folder import facts_of
 from jude.encoder.packaged import MINILM, find_model
 from jude.encoder.tokenising import LocalTokeniser, library_version
 from jude.encoder.version import file_sha256
 from jude.errors import TerminalTrainingError
 from jude.training.liger import apply_liger
-from jude.training.settings import ModelSettings
+from jude.training.settings import Mask, ModelSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Base:
     folder: Path
     tokeniser_file: Path
     weights_hash: str  # sha256
+    mask: Mask | None  # that the folder says it was trained with; None: as its family reads
 
     @property
     def tokeniser_name(self) -> str:
@@ -43,7 +45,7 @@ def find_base(name: str) -> Base:
             f"model.base is {name}: a folder with config.json, tokenizer.json and *.safetensors is needed "
             f"(or {MINILM}, which comes as a package). Nothing is downloaded."
         )
-    return Base(name, folder, tokeniser, "".join(file_sha256(file) for file in weights))
+    return Base(name, folder, tokeniser, "".join(file_sha256(file) for file in weights), facts_of(folder).get("mask"))
 
 
 def open_tokeniser(base: Base, model: ModelSettings) -> LocalTokeniser:

@@ -6,14 +6,29 @@ What runs in a rank imports torch inside, gets plain values and gives back paths
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from jude.errors import TerminalError, TerminalTrainingError, TransientTrainingError
+from jude.locking import locked_folder
 
 RANK_LOST_SECONDS = 50
 """A collective that waits longer for a rank has lost it; the job ends within a minute, and resumes."""
+
+
+def locked_run(folder: Path) -> AbstractContextManager[None]:
+    """Hold the folder of a run while its ranks write there. Raises TerminalEnvironmentError where another does."""
+    return locked_folder(
+        folder,
+        taken=lambda holder: (
+            f"Process {holder} already trains in {folder}. Wait for it, or give this run a --folder of its own."
+        ),
+        unwritable=lambda reason: (
+            f"The folder {folder} of the run cannot be written ({reason}). Name another --folder."
+        ),
+    )
 
 
 def train_rank(conf: str, overrides: list[str], folder: str, engine: str) -> dict[str, Any]:

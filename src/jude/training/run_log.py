@@ -19,12 +19,12 @@ class RunLog:
         self._file, self._writes = file, writes
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Append one line. Raises TransientTrainingError when it could not be written."""
+        """Append one line; what is no number is null. Raises TransientTrainingError when it could not be written."""
         if self._writes:
             with written(self._file):
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 with self._file.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+                    file.write(json.dumps({name: _said(value) for name, value in line.items()}) + "\n")
 
     def forget_after(self, done: int) -> None:
         """Drop what was logged after the checkpoint: it will be done, and logged, again. A torn line goes, too."""
@@ -34,6 +34,11 @@ class RunLog:
             with written(self._file):
                 kept.write_text("".join(f"{line}\n" for line in lines))
                 kept.replace(self._file)
+
+
+def _said(value: Any) -> Any:  # noqa: ANN401  any JSON value
+    """JSON has no NaN, which a skipped update's norm is."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _update(line: str) -> float:

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 _CHECKED: Final = ConfigDict(extra="forbid", strict=True)
 _Positive = Annotated[int, Field(gt=0)]
 _NotNegative = Annotated[float, Field(ge=0)]
+Mask = Literal["causal", "bidirectional"]
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -22,7 +23,7 @@ class ModelSettings:
     base: str = "all-minilm-l6-v2"  # or a Hugging Face folder
     kind: Literal["two_towers", "cross_encoder"] = "two_towers"  # cross_encoder: a teacher, which reads both texts
     pooling: Literal["mean", "last", "cls", "weighted_mean"] = "mean"
-    mask: Literal["causal", "bidirectional"] | None = None  # of a decoder; None: as the family is
+    mask: Mask | None = None  # of a decoder; None: as the base's folder says
     max_tokens: _Positive = 256
     prompts: dict[str, str] = field(default_factory=dict)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the frozen base; auto: bfloat16 on CUDA

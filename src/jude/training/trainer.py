@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ class Trainer:
         self._base = find_base(settings.model.base)
         self._data = [_read(phase, settings, self._base, folder / "cache") for phase in settings.phases]
         self._watched = data_hash(read_pairs(Path(settings.run.watch))) if settings.run.watch else None
-        self.towers = Towers(open_model(self._base, settings.model, device), settings.model, settings.lora)
+        model = replace(settings.model, mask=settings.model.mask or self._base.mask)
+        self.towers = Towers(open_model(self._base, model, device), model, settings.lora)
         checkpoints = Checkpoints(folder / "checkpoints", self._identity(), settings.run.keep_checkpoints)
         log = RunLog(folder / "log.jsonl", writes=rank() == 0)
         self._heads: dict[str, torch.Tensor] = {}
