@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import col, sha2
 
+from jude.cli.failing import sentence_of
+from jude.errors import TerminalTrainingError
 from jude.jobs import exit_code
 from jude.spark import build_spark
 from jude.training.data.scores import KEYS
-from jude.training.teacher import SCHEMA, score_pairs, teacher_version
+from jude.training.teacher import SCHEMA, require_sides, score_pairs, teacher_version
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +41,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _score(asked: argparse.Namespace) -> str:
     version = teacher_version(asked.teacher)
     spark = build_spark("jude-score-pairs", master=asked.master)
-    pairs = spark.read.format("delta" if DeltaTable.isDeltaTable(spark, asked.pairs) else "parquet").load(asked.pairs)
+    pairs = _read(spark, asked.pairs)
+    require_sides(pairs, asked.pairs)
     scored = _scored(spark, asked.scores).where(col("teacher_version") == version)
     before = scored.count()
     missing = _missing(pairs, scored)
@@ -46,6 +50,13 @@ def _score(asked: argparse.Namespace) -> str:
         score_pairs(missing, asked.teacher.absolute()).write.format("delta").mode("append").save(asked.scores)
     made = _scored(spark, asked.scores).where(col("teacher_version") == version).count() - before
     return f"{version}: {made} pairs scored, {before} were there before, in {asked.scores}"
+
+
+def _read(spark: SparkSession, path: str) -> DataFrame:
+    try:
+        return spark.read.format("delta" if DeltaTable.isDeltaTable(spark, path) else "parquet").load(path)
+    except AnalysisException as error:
+        raise TerminalTrainingError(f"{path} cannot be read as pairs: {sentence_of(error)}") from error
 
 
 def _scored(spark: SparkSession, path: str) -> DataFrame:

@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.encoding.texts import smollm2
@@ -27,7 +26,7 @@ from jude.training.reading import load_training
 from jude.training.settings import TrainingSettings
 from jude.training.towers import Towers
 from jude.training.trainer import Trainer
-from scripts.title_lists import mislabelled, title_lists, title_pairs, unseen_titles
+from scripts.title_lists import mislabelled, title_lists, title_pairs, unseen_titles, whole, write_whole
 
 FOLDER: Final = Path(".jude/ablations")
 CONF: Final = Path("conf/training/titles.yml")
@@ -104,7 +103,7 @@ def make_data() -> None:
             "lists": lists, "drawn": title_lists(TITLES, 0, MINED + DRAWN), "noisy": mislabelled(lists, WRONG)
         }  # fmt: skip
         for name, table in made.items():
-            pq.write_table(table, FOLDER / f"{name}.parquet")
+            write_whole(table, FOLDER / f"{name}.parquet")
     if not (FOLDER / "smollm2").exists():
         smollm2(FOLDER)
 
@@ -117,7 +116,9 @@ def measured(name: str, seed: int, collection: Retrieval) -> Values:
         trainer = Trainer(settings, FOLDER / "runs" / kept.stem)
         if VARIANTS[name].trained:
             trainer.run()
-        np.savez(kept, allow_pickle=False, **values_of(trainer.towers, settings, collection))
+        values = values_of(trainer.towers, settings, collection)
+        with whole(kept) as partial, partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **values)
         print(f"  {name}, seed {seed}: nDCG@10 {np.load(kept)['ndcg_at_10'].mean():.4f}", flush=True)
     with np.load(kept) as held:
         return {measure: held[measure] for measure in MEASURES}

@@ -22,7 +22,6 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jude.encoder import EncoderSpec
@@ -33,7 +32,7 @@ from jude.evaluation.intervals import gap_bridged
 from jude.evaluation.titles import Retrieval
 from jude.training.data.pairs import checked, laid_out
 from jude.training.teacher import Teacher
-from scripts.title_lists import MODEL, title_lists, title_pairs, unseen_titles
+from scripts.title_lists import MODEL, title_lists, title_pairs, unseen_titles, write_whole
 
 FOLDER: Final = Path(".jude/distil")
 STUDENT: Final = Path("conf/training/distil.yml")
@@ -64,7 +63,7 @@ def make_lists() -> None:
     scored = pa.concat_tables([labelled, unlabelled_lists(labelled)], promote_options="default")
     made = {"lists": title_lists(LABELLED, *SHORT), "labelled": labelled, "scored": scored}
     for name, lists in made.items():
-        pq.write_table(lists, FOLDER / f"{name}.parquet")
+        write_whole(lists, FOLDER / f"{name}.parquet")
 
 
 def unlabelled_lists(labelled: pa.Table) -> pa.Table:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from scripts.build_training_data import SEED, as_pairs, esco, onet
+from scripts.title_lists import write_whole
 
 TARGET: Final = Path(".jude/synonyms/pairs.parquet")
 DESCRIBED: Final = 1  # names of an occupation that stand beside its description
@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
         pairs = pairs[~pairs[side].str.strip().str.casefold().isin(asked | labels)]
     table = as_pairs(pairs.assign(open_date=None))
     TARGET.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, TARGET)
+    write_whole(table, TARGET)
     counted = ", ".join(
         f"{found['counts']:,} {found['values']}" for found in table["source"].value_counts().to_pylist()
     )

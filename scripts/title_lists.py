@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,20 @@ from jude.training.towers import Towers
 
 DATA: Final = Path("data/training")
 MODEL: Final = ModelSettings(max_tokens=48)
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[Path]:
+    """Give the path to write to; only what was written to its end gets the name of `file`."""
+    partial = file.with_name(f".{file.name}")
+    yield partial
+    partial.replace(file)
+
+
+def write_whole(table: pa.Table, file: Path) -> None:
+    """Write Parquet that is there whole or not at all, also where the process is killed."""
+    with whole(file) as partial:
+        pq.write_table(table, partial)
 
 
 def title_lists(titles: int, mined: int, drawn: int) -> pa.Table:

@@ -63,5 +63,7 @@ def test_a_plan_names_what_it_assumes() -> None:
     ran = CliRunner().invoke(app, ["train", "plan", "--model", "7b", "--gpus", "8"])
     assert "mistral-7b: 7.11 B parameters, LoRA rank 16 on qkv (9.4 M trained), 8 x NVIDIA H100" in ran.stdout
     assert "ASSUMED: utilisation 40%" in ran.stdout
+    endless = CliRunner().invoke(app, ["train", "plan", "--model", "7b", "--pairs", "inf"])
+    assert (endless.exit_code, "--pairs inf: give a number" in endless.stderr) == (1, True)
     given = CliRunner().invoke(app, ["train", "plan", "--model", "7b", "--gpu", "abacus"])
     assert (given.exit_code, "There is no GPU 'abacus'" in given.stderr) == (1, True)

@@ -231,6 +231,17 @@ def test_a_decoder_that_was_trained_in_both_directions_is_released_so(tmp_path: 
     assert np.abs(causal - encode_by(trained)("", texts)).max() > 1e-3
 
 
+def test_looking_where_nothing_is_registered_leaves_nothing(tmp_path: Path) -> None:
+    here = ["--set", f"models.store={tmp_path / 'models'}", "--set", "models.name=tiny"]
+    listed = CliRunner().invoke(app, ["model", "list", *here])
+    assert (listed.exit_code, "No version of tiny is registered" in listed.stdout) == (0, True)
+    shown = CliRunner().invoke(app, ["model", "show", "champion", *here])
+    assert (shown.exit_code, "There are: none yet; `jude model register RUN` adds one" in shown.stderr) == (1, True)
+    promoted = CliRunner().invoke(app, ["model", "promote", *here])
+    assert (promoted.exit_code, "There are: none yet" in promoted.stderr) == (1, True)
+    assert not (tmp_path / "models").exists()
+
+
 def test_the_commands_list_and_show(world: World) -> None:
     here = ["--set", f"models.store={world.folder / 'models'}", "--set", "models.name=tiny"]
     listed = CliRunner().invoke(app, ["model", "list", *here])

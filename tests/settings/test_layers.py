@@ -172,6 +172,9 @@ def test_every_missing_variable_is_named(conf: Path) -> None:
         ("stream: {driver_rows: 0x_}", "CONF/mine.yml is not YAML: "),
         ("encoder: {revision: 2026-02-30}", "CONF/mine.yml is not YAML: day is out of range"),
         ("tables: {storage_options: {2026-02-03: a}}", "a key is a day: write it in quotes"),
+        ("serving: {also: &a {b: *a}}", "CONF/mine.yml is not YAML: an anchor (&) holds itself"),
+        ("source: {kafka: {topics: &a [*a]}}", "CONF/mine.yml is not YAML: an anchor (&) holds itself"),
+        ("log: " + "[" * 2000, "CONF/mine.yml is not YAML: it is nested too deep"),
         (
             "encoder: {timeout_seconds: .inf}",
             "CONF/mine.yml: encoder.timeout_seconds: input should be a finite number.",
@@ -202,6 +205,7 @@ def test_a_mistake_is_named(conf: Path, content: str, expected: str) -> None:
         ("tables.buckets=0x_", "--set tables.buckets: the value is not YAML"),
         ("encoder.revision=2026-02-30", "--set encoder.revision: the value is not YAML"),
         ("tables.storage_options={2026-02-03: a}", "--set tables.storage_options: the value is not YAML"),
+        ("serving.also=&a {b: *a}", "--set serving.also: the value is not YAML"),
     ],
 )
 def test_a_wrong_override_is_named(conf: Path, override: str, expected: str) -> None:

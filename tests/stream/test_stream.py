@@ -182,6 +182,19 @@ def test_a_checkpoint_of_other_tables_is_refused(tmp_path: Path, spark: SparkSes
 
 
 @pytest.mark.usefixtures("own_process")
+@pytest.mark.parametrize("content", ["v1\n{", "", "v2000\n"])
+def test_a_damaged_checkpoint_is_told_with_the_way_out(tmp_path: Path, spark: SparkSession, content: str):
+    deployment = one_job(tmp_path)
+    deployment.run(spark)
+    newest = tmp_path / "checkpoint" / "offsets" / "0"
+    newest.write_text(content)
+    if content != "v1\n{":  # as on a storage that has no checksums
+        (newest.parent / ".0.crc").unlink()
+    with pytest.raises(TerminalTableError, match=r"checkpoint is damaged \(.*\)\. `jude stream reset` puts it aside"):
+        run_stream(deployment.settings())
+
+
+@pytest.mark.usefixtures("own_process")
 def test_a_version_that_readers_do_not_see_is_warned_of(
     tmp_path: Path, spark: SparkSession, caplog: pytest.LogCaptureFixture
 ):

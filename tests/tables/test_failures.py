@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jude.errors import TerminalTableError, TransientTableError
+from jude.planning.state import Key
 from jude.tables.failures import storage_error
 from jude.tables.native import NativeTables
 from jude.tables.protocol import TextKey
@@ -82,6 +83,22 @@ def test_a_read_only_folder_stops_the_job(tmp_path: Path):
 )
 def test_every_storage_names_these_two_in_its_own_words(error: Exception, expected: type[Exception]):
     assert type(storage_error("the table", error)) is expected
+
+
+@pytest.mark.parametrize("damage", ["cut", "overwritten", "empty"])
+def test_a_damaged_file_is_named_and_stops_the_job(root: Path, damage: str):
+    NativeTables(root, buckets=BUCKETS).merge_current(pointers(pointer("j1", "p1")), batch(0))
+    NativeTables(root, buckets=BUCKETS).append("text_history", texts(text("j1", "p1")), batch(0))
+    for table in ("embedding_current", "text_history"):
+        (file,) = (root / table).rglob("*.parquet")
+        whole = file.read_bytes()
+        broken = {"cut": whole[:-20], "overwritten": whole[:4] + bytes(400) + whole[404:], "empty": b""}[damage]
+        file.write_bytes(broken)
+        with pytest.raises(TerminalTableError, match=rf"{file.name}.* is damaged: .*Put it back from a backup"):
+            read(root, table)
+    tables = NativeTables(root, buckets=BUCKETS)
+    with pytest.raises(TerminalTableError, match=r"embedding_current.*\.parquet is damaged: "):
+        tables.known_state("m1", [Key("job", "j1")])
 
 
 def test_a_damaged_log_is_a_sentence_without_a_stack(root: Path):

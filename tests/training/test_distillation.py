@@ -26,8 +26,9 @@ from jude.training.mining import Mined
 from jude.training.objective import Objective, beside_labels
 from jude.training.reading import load_training
 from jude.training.settings import LossSettings
-from jude.training.teacher import Teacher, teacher_version
+from jude.training.teacher import SIDES, Teacher, require_sides, teacher_version
 from jude.training.trainer import Trainer
+from scripts import ablations, distil
 from tests.encoder.tiny import build
 from tests.training.sentences import sentences
 from tests.training.tiny import WIDTH, WordTokeniser, random_pairs
@@ -151,6 +152,30 @@ def conf(tmp_path: Path) -> Path:
     return file
 
 
+def test_lists_of_a_killed_script_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(_table: pa.Table, file: Path) -> None:
+        Path(file).write_bytes(b"PAR1")
+        raise KeyboardInterrupt
+
+    table = pa.table({"label": [1.0]})
+    for script in (distil, ablations):
+        monkeypatch.setattr(script, "FOLDER", tmp_path)
+        monkeypatch.setattr(script, "title_lists", lambda *_: table)
+    monkeypatch.setattr(distil, "unlabelled_lists", lambda _: table)
+    monkeypatch.setattr(ablations, "mislabelled", lambda *_: table)
+    monkeypatch.setattr(pq, "write_table", killed)
+    for make in (distil.make_lists, ablations.make_data):
+        with pytest.raises(KeyboardInterrupt):
+            make()
+    assert not [*tmp_path.glob("[!.]*.parquet")]
+
+
+def trained_anew(adapter: Path) -> None:
+    """Another teacher in the same folder."""
+    heads = torch.load(adapter / "heads.pt", weights_only=True)
+    torch.save({name: 2 * weights for name, weights in heads.items()}, adapter / "heads.pt")
+
+
 @pytest.mark.spark
 def test_from_labels_to_a_student(conf: Path, tmp_path: Path, spark: SparkSession) -> None:
     trained = Trainer(load_training(conf), tmp_path / "teacher").run()
@@ -166,11 +191,35 @@ def test_from_labels_to_a_student(conf: Path, tmp_path: Path, spark: SparkSessio
     held = with_scores(read_pairs(lists), scores, teacher_version(adapter))
     assert len(read_table(scores)) == 16
     np.testing.assert_allclose(held["teacher_score"].to_numpy(), logits, atol=1e-4)
-    student = ["model.kind=two_towers", "phases.0.loss.head=cosine", "phases.0.loss.bce=0", "phases.0.loss.kd=1"]
+    trained_anew(adapter)
+    assert main(arguments) == 0  # by a worker that holds the teacher before
+    held = with_scores(read_pairs(lists), scores, teacher_version(adapter))
+    np.testing.assert_allclose(held["teacher_score"].to_numpy(), Teacher(adapter).score(read_pairs(lists)), atol=1e-4)
+    student = [
+        f"phases.0.teacher={teacher_version(adapter)}",
+        "model.kind=two_towers",
+        "phases.0.loss.head=cosine",
+        "phases.0.loss.bce=0",
+        "phases.0.loss.kd=1",
+    ]
     settings = load_training(conf, [*student, "phases.0.loss.margin=1", f"phases.0.scores={scores}"])
     assert Trainer(settings, tmp_path / "student").run().updates == 16
     first, *_, last = (tmp_path / "student" / "log.jsonl").read_text().splitlines()
     assert yaml.safe_load(last)["loss_kd"] < yaml.safe_load(first)["loss_kd"]
+
+
+@pytest.mark.spark
+def test_pairs_without_a_text_are_refused(tmp_path: Path, spark: SparkSession) -> None:
+    pairs = checked(sentences())
+    holes = pairs.set_column(0, "query_text", pa.array([None, *pairs["query_text"].to_pylist()[1:]]))
+    with pytest.raises(TerminalTrainingError, match=r"mine: 1 rows have no query_text. Mend or drop them"):
+        require_sides(spark.createDataFrame(holes.select(SIDES)), "mine")
+    with pytest.raises(TerminalTrainingError, match="mine: the columns document_type are missing"):
+        require_sides(spark.createDataFrame(pairs.select(SIDES[:3])), "mine")
+    from jobs.score_pairs import _read
+
+    with pytest.raises(TerminalTrainingError, match="nowhere cannot be read as pairs: "):
+        _read(spark, str(tmp_path / "nowhere"))
 
 
 def test_what_a_cross_encoder_cannot_do_is_refused(conf: Path, tmp_path: Path) -> None:

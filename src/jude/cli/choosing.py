@@ -80,7 +80,7 @@ def _with_adapter(adapter: Path) -> Chosen:
 def _registered(model: str, settings: Settings) -> Path:
     from jude.release.registry import Registry
 
-    registry = Registry(settings.models.store, settings.models.name)
+    registry = Registry(settings.models.store, settings.models.name, make=False)
     return registry.folder(registry.find(model))
 
 

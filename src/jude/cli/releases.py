@@ -41,7 +41,7 @@ def register_command(
     from jude.stream.opening import now
 
     made = register_candidate(
-        read_run(run), registry_of(settings_of(conf, overrides)), spec_of(None, conf, overrides),
+        read_run(run), registry_of(settings_of(conf, overrides), make=True), spec_of(None, conf, overrides),
         open_named_sets(on, data, documents), now(), say,
     )  # fmt: skip
     show_report(made.report)
@@ -119,11 +119,11 @@ def promote_command(
     print(f"model_versions holds {done.model_version}: state building, until a backfill has filled it.")
 
 
-def registry_of(settings: Settings) -> Registry:
-    """Open the registry that the settings name."""
+def registry_of(settings: Settings, *, make: bool = False) -> Registry:
+    """Open the registry that the settings name; who only looks leaves none behind."""
     from jude.release.registry import Registry
 
-    return Registry(settings.models.store, settings.models.name)
+    return Registry(settings.models.store, settings.models.name, make=make)
 
 
 def _facts(version: Registered) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from enum import StrEnum
@@ -56,6 +57,8 @@ def plan_command(
     from jude.errors import TerminalSettingsError
     from jude.training.plan import GPUS, Way, shape_named
 
+    if math.isinf(pairs):
+        raise TerminalSettingsError(f"--pairs {pairs}: give a number of pairs, such as 1e6.")
     if gpu not in GPUS:
         raise TerminalSettingsError(f"There is no GPU {gpu!r} to plan for. Known: {', '.join(GPUS)}.")
     shape = shape_named(model)

@@ -20,6 +20,7 @@ FORMER: Final = "former"
 
 SCHEME: Final = "models:/"
 _MANAGED: Final = "databricks"
+_DATABASE: Final = "mlflow.db"
 MODEL_FOLDER: Final = "model"  # in the artifacts of a pyfunc: the merged folder
 ADAPTER_FOLDER: Final = "adapter"
 
@@ -44,20 +45,22 @@ class Registered:
 class Registry:
     """The versions of one registered model."""
 
-    def __init__(self, store: str, name: str) -> None:
-        """`store`: a folder, or an MLflow URI.
+    def __init__(self, store: str, name: str, *, make: bool = True) -> None:
+        """`store`: a folder, or an MLflow URI. `make`: a folder that holds nothing yet becomes a registry.
 
         Raises TerminalEnvironmentError without MLflow, and, as every method does, with what the store answers.
         """
         mlflow = _mlflow()
         self.name, self._folder = name, _local(store)
-        if self._folder is not None:
+        self._there = make or self._folder is None or (self._folder / _DATABASE).exists()
+        if self._folder is not None and make:
             _make(self._folder)
-        self.uri = f"sqlite:///{self._folder / 'mlflow.db'}" if self._folder is not None else store
+        self.uri = f"sqlite:///{self._folder / _DATABASE}" if self._folder is not None else store
         self._managed = store.startswith(_MANAGED)
         self._tracking = _MANAGED if self._managed else self.uri  # Unity Catalog keeps models, the workspace keeps runs
-        with self.asked():
-            self._client = mlflow.MlflowClient(self._tracking, self.uri)
+        if self._there:
+            with self.asked():
+                self._client = mlflow.MlflowClient(self._tracking, self.uri)
 
     @contextmanager
     def asked(self) -> Iterator[None]:
@@ -91,6 +94,8 @@ class Registry:
 
     def versions(self) -> list[Registered]:
         """Give all versions, newest first; none where nothing was registered."""
+        if not self._there:
+            return []
         with self.asked():
             aliases = self._aliases()
             rows = self._client.search_model_versions(f"name = '{self.name}'")

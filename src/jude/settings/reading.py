@@ -43,11 +43,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str) -> Any:  # noqa: ANN401  any YAML value
-    """Read one YAML document. Raises yaml.YAMLError, also for a day or a number that does not exist."""
+    """Read one YAML document.
+
+    Raises yaml.YAMLError, also for a day or a number that does not exist, and for what holds itself.
+    """
     try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  a SafeLoader
+        value = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  a SafeLoader
     except ValueError as error:
         raise yaml.YAMLError(error) from None
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deep") from None
+    try:
+        json.dumps(value, default=str, skipkeys=True)
+    except (ValueError, RecursionError):
+        raise yaml.YAMLError("an anchor (&) holds itself, or it is nested too deep") from None
+    return value
 
 
 def validated(kind: type[T], values: Mapping[str, Any], origin: Origin, context: object = None) -> T:

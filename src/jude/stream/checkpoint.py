@@ -13,6 +13,7 @@ from jude.errors import TerminalTableError
 from jude.locking import locked_folder
 
 ATTEMPTS_NAME = "jude.attempt"
+_DAMAGED_WORDS = ("Checksum error", "Incomplete log file", "Malformed log file", "Failed to read log file")
 
 
 def local_folder(checkpoint: str) -> Path | None:
@@ -45,6 +46,16 @@ def locked(checkpoint: str) -> Iterator[None]:
         ),
     ):
         yield
+
+
+def require_whole(checkpoint: str, error: Exception) -> None:
+    """Raise TerminalTableError where a query ended because it could not read a file of its checkpoint."""
+    lines = [line.strip() for line in str(error).splitlines() if any(words in line for words in _DAMAGED_WORDS)]
+    if lines:
+        raise TerminalTableError(
+            f"The checkpoint {checkpoint} is damaged ({lines[0]}). `jude stream reset` puts it aside; the next start "
+            "reads the source from the beginning, and what the tables know is counted stale."
+        ) from error
 
 
 def require_own_tables(checkpoint: str, model_versions: pa.Table) -> None:

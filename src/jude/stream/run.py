@@ -15,7 +15,7 @@ from jude.observe import configure_logs, log_event
 from jude.observe.metrics import Metrics, open_metrics
 from jude.settings import Settings
 from jude.spark import build_spark
-from jude.stream.checkpoint import locked, require_own_tables
+from jude.stream.checkpoint import locked, require_own_tables, require_whole
 from jude.stream.drain import Drain, wait_for
 from jude.stream.micro_batch import Applied
 from jude.stream.opening import open_pipeline
@@ -56,7 +56,8 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
                 reporting(report or log_batch, metrics),
             )
             wait_for(query, drain, settings.stream.drain_after_seconds)
-        except StreamingQueryException:
+        except StreamingQueryException as error:
+            require_whole(settings.stream.checkpoint, error)
             check_topics(spark, settings)  # lost records are told in a sentence
             raise
         finally:

@@ -17,6 +17,7 @@ from pyarrow import fs as pa_fs
 from jude.errors import TerminalTableError
 from jude.planning.rows import UTC
 from jude.tables.delta_log import Action, DataFile, Partition
+from jude.tables.failures import damage_named
 from jude.tables.spec import TableSpec
 
 MAX_STATISTIC_CHARS: Final = 64  # a position has 53; longer values get a shortened low and no high
@@ -178,7 +179,7 @@ def read_file(
     wanted = tuple(columns) if columns is not None else tuple(c.name for c in spec.columns)
     stored = [c for c in wanted if c not in spec.partition_by]
     # Spark writes timestamps as INT96 without a zone; Delta's are UTC.
-    with files_at.open_input_file(file.file) as source:
+    with damage_named(lambda: f"{spec.name}: the file {file.file}"), files_at.open_input_file(file.file) as source:
         # A small file is read at once and without threads: 0.6 ms of CPU instead of 1.0.
         small = file.size_bytes <= SMALL_FILE_BYTES
         opened = pq.ParquetFile(pa.BufferReader(source.read()) if small else source, coerce_int96_timestamp_unit="us")

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, DeltaError, DeltaProtocolError, SchemaMismatchError
 
 from jude.errors import CommitConflictError, JudeError, TerminalTableError, TransientTableError
 
 _FOR_A_PERSON: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
 _FOR_A_PERSON_WORDS: Final = ("permission denied", "read-only file system", "not a directory", "access denied")
+_DAMAGED_WORDS: Final = (
+    "magic bytes", "deserializ", "corrupt", "not a parquet file", "unexpected end of stream", "range was invalid",
+    "parquet file size is",
+)  # fmt: skip
+_COLOURS: Final = re.compile(r"\x1b\[\d+m")
 _BACKTRACE: Final = re.compile(r"^ +0: ", re.MULTILINE)  # the delta kernel adds the frames of its own stack
 _FULL_WORDS: Final = ("no space left", "disk quota exceeded", "os error 28")
 
@@ -31,13 +37,34 @@ def table_errors(where: str) -> Iterator[None]:
         ) from error
     except (DeltaProtocolError, SchemaMismatchError) as error:
         raise TerminalTableError(f"{where} does not fit: {error}. Run `ensure`, or move the table away.") from error
+    except pa.ArrowInvalid as error:
+        if not is_damaged(error):
+            raise
+        raise storage_error(where, error) from error
     except (OSError, DeltaError) as error:
         raise storage_error(where, error) from error
 
 
+@contextmanager
+def damage_named(file: Callable[[], str]) -> Iterator[None]:
+    """Raise TerminalTableError with the file's name where the block finds that it is no whole Parquet file."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        if not is_damaged(error):
+            raise
+        raise storage_error(file(), error) from error
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Tell a file that holds something else than Parquet from a storage that does not answer."""
+    said = str(error).lower()
+    return any(words in said for words in _DAMAGED_WORDS)
+
+
 def storage_error(where: str, error: BaseException) -> TerminalTableError | TransientTableError:
-    """Tell a full disk and an unreachable storage (they pass) from a folder that we may not write (it does not)."""
-    words = _BACKTRACE.split(str(error), maxsplit=1)[0].strip()
+    """Tell a full disk and an unreachable storage, which pass, from damage and a folder that we may not write."""
+    words = " ".join(_COLOURS.sub("", _BACKTRACE.split(str(error), maxsplit=1)[0]).split())
     said = words.lower()
     code = getattr(error, "errno", None)
     if code == errno.ENOSPC or any(words in said for words in _FULL_WORDS):
@@ -47,5 +74,10 @@ def storage_error(where: str, error: BaseException) -> TerminalTableError | Tran
     if code in _FOR_A_PERSON or any(words in said for words in _FOR_A_PERSON_WORDS):
         return TerminalTableError(
             f"{where} cannot be written: {words}. Give the job rights on it, or set another root."
+        )
+    if is_damaged(error):
+        return TerminalTableError(
+            f"{where} is damaged: {words.rstrip('.')}. Put it back from a backup; without one, name new tables and a "
+            "new checkpoint (tables.root, stream.checkpoint): the source is read again from its beginning."
         )
     return TransientTableError(f"{where} could not be read or written just now: {words}")

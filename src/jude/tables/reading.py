@@ -15,13 +15,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pa_dataset
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from jude.errors import TerminalTableError
 from jude.observe.freshness import Histogram, merged
 from jude.observe.ledger import BatchCounts
-from jude.tables.failures import table_errors
+from jude.tables.failures import damage_named, table_errors
 from jude.tables.protocol import TextKey
 from jude.tables.spec import LEDGER, QUARANTINED_RECORD, TABLES
 
@@ -95,9 +96,21 @@ def scan(
         scanner = dataset.scanner(
             columns=list(columns), filter=where, batch_size=BATCH_ROWS, batch_readahead=2, fragment_readahead=1
         )
-        for batch in scanner.to_batches():
-            if batch.num_rows:
-                yield batch.cast(schema)
+        with damage_named(lambda: f"{location}/{_damaged_in(dataset)}"):
+            for batch in scanner.to_batches():
+                if batch.num_rows:
+                    yield batch.cast(schema)
+
+
+def _damaged_in(dataset: pa_dataset.Dataset) -> str:
+    """Read file by file until one fails: the scan of all does not say which it was."""
+    for fragment in dataset.get_fragments():
+        try:
+            for _ in fragment.to_batches():
+                pass
+        except (pa.ArrowInvalid, OSError):
+            return str(fragment.path)
+    return "one of its files"
 
 
 def read(

@@ -30,6 +30,7 @@ from jude.training.settings import TrainingSettings
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+SIDES: Final = ("query_text", "query_type", "document_text", "document_type")
 SCHEMA: Final = "teacher_version string, query_text_hash string, document_text_hash string, teacher_score float"
 
 
@@ -98,14 +99,26 @@ def score_pairs(pairs: DataFrame, adapter: Path) -> DataFrame:
     Columns in:  those that PAIRS needs
     Columns out: SCORES, one row per (query text, document text)
     """
-    sides = ["query_text", "query_type", "document_text", "document_type"]
-    distinct = pairs.select(*sides).dropDuplicates(["query_text", "document_text"])
-    return distinct.mapInArrow(_score_batches(str(adapter)), SCHEMA)
+    distinct = pairs.select(*SIDES).dropDuplicates(["query_text", "document_text"])
+    return distinct.mapInArrow(_score_batches(str(adapter), teacher_version(adapter)), SCHEMA)
 
 
-def _score_batches(adapter: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def require_sides(pairs: DataFrame, name: str) -> None:
+    """Raise TerminalTrainingError where pairs lack a text or its type: which column, in how many rows."""
+    from pyspark.sql.functions import col, count_if
+
+    absent = [column for column in SIDES if column not in pairs.columns]
+    if absent:
+        raise TerminalTrainingError(f"{name}: the columns {', '.join(absent)} are missing.")
+    nulls = pairs.select(*(count_if(col(column).isNull()).alias(column) for column in SIDES)).first()
+    told = [f"{count} rows have no {column}" for column, count in (nulls.asDict() if nulls else {}).items() if count]
+    if told:
+        raise TerminalTrainingError(f"{name}: {', '.join(told)}. Mend or drop them.")
+
+
+def _score_batches(adapter: str, version: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        teacher = _opened(adapter)
+        teacher = _opened(adapter, version)
         for batch in batches:
             if batch.num_rows:
                 yield _scored(teacher, pa.Table.from_batches([batch]))
@@ -125,5 +138,9 @@ def _scored(teacher: Teacher, pairs: pa.Table) -> pa.RecordBatch:
 
 
 @lru_cache(maxsize=1)
-def _opened(adapter: str) -> Teacher:
-    return Teacher(Path(adapter), threads=1)  # Spark runs one Python worker per core
+def _opened(adapter: str, version: str) -> Teacher:
+    """Keep one teacher per worker; the version tells one that was trained anew in the same folder."""
+    teacher = Teacher(Path(adapter), threads=1)  # Spark runs one Python worker per core
+    if teacher.version != version:
+        raise TerminalTrainingError(f"{adapter} was {version} when the scoring began, and is {teacher.version} now.")
+    return teacher
