@@ -15,6 +15,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 
 from jude.changes.sources import read_changes
+from jude.cli.lag import lag_of
 from jude.errors import TerminalSourceError, TerminalTableError, TransientOnlineError
 from jude.online.sqlite import SqliteStore
 from jude.settings import Settings, load_settings
@@ -182,15 +183,22 @@ def test_a_checkpoint_of_other_tables_is_refused(tmp_path: Path, spark: SparkSes
 
 
 @pytest.mark.usefixtures("own_process")
-@pytest.mark.parametrize("content", ["v1\n{", "", "v2000\n"])
-def test_a_damaged_checkpoint_is_told_with_the_way_out(tmp_path: Path, spark: SparkSession, content: str):
+def test_a_damaged_checkpoint_is_told_with_the_way_out(tmp_path: Path, spark: SparkSession):
     deployment = one_job(tmp_path)
     deployment.run(spark)
-    newest = tmp_path / "checkpoint" / "offsets" / "0"
-    newest.write_text(content)
-    if content != "v1\n{":  # as on a storage that has no checksums
-        (newest.parent / ".0.crc").unlink()
-    with pytest.raises(TerminalTableError, match=r"checkpoint is damaged \(.*\)\. `jude stream reset` puts it aside"):
+    offsets, metadata = tmp_path / "checkpoint" / "offsets", tmp_path / "checkpoint" / "metadata"
+    offsets.joinpath("0").write_text("v1\n{")
+    told = r"checkpoint is damaged \({}.*\)\. `jude stream reset` puts it aside"
+    with pytest.raises(TerminalTableError, match=told.format("Checksum error: file:")):
+        run_stream(deployment.settings())
+    (offsets / ".0.crc").unlink()  # as on a storage that has no checksums
+    for content, why in {"": "Failed to read log file", "v2000\n": ""}.items():
+        offsets.joinpath("0").write_text(content)
+        with pytest.raises(TerminalTableError, match=told.format(why)):
+            run_stream(deployment.settings())
+        assert "unknown: the checkpoint is damaged" in lag_of(deployment.settings())
+    metadata.write_bytes(b"")
+    with pytest.raises(TerminalTableError, match=told.format(r".*metadata is no JSON")):
         run_stream(deployment.settings())
 
 

@@ -27,9 +27,9 @@ def lag_of(settings: Settings) -> str:
         return f"the folder {cursor.folder} is missing"
     written = _committed_offset(settings.stream.checkpoint)
     try:
-        read = FileOffset.from_json(json.loads(written)) if written else FileOffset()
+        read = FileOffset.from_json(json.loads(written)) if written is not None else FileOffset()
     except (ValueError, KeyError):
-        return "unknown: the checkpoint is another source's"
+        return "unknown: the checkpoint is damaged, or another source's"
     waiting = cursor.names() - read.done - {read.open_file}
     if not waiting and not read.open_file:
         return "read to its end"
@@ -92,6 +92,6 @@ def _committed_offset(checkpoint: str) -> str | None:
     if not batches:
         return None
     try:
-        return (folder / "offsets" / str(max(batches))).read_text().strip().splitlines()[-1]
+        return (folder / "offsets" / str(max(batches))).read_text().strip().rpartition("\n")[2]
     except OSError:
         return None

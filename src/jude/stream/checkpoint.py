@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,14 +49,30 @@ def locked(checkpoint: str) -> Iterator[None]:
         yield
 
 
+def require_metadata(checkpoint: str) -> None:
+    """Raise TerminalTableError where the file that names the query is there and is no JSON."""
+    folder = local_folder(checkpoint)
+    try:
+        json.loads((folder / "metadata").read_bytes()) if folder else None
+    except FileNotFoundError:
+        return
+    except ValueError:
+        raise _damaged(checkpoint, f"{folder}/metadata is no JSON") from None
+
+
 def require_whole(checkpoint: str, error: Exception) -> None:
     """Raise TerminalTableError where a query ended because it could not read a file of its checkpoint."""
-    lines = [line.strip() for line in str(error).splitlines() if any(words in line for words in _DAMAGED_WORDS)]
-    if lines:
-        raise TerminalTableError(
-            f"The checkpoint {checkpoint} is damaged ({lines[0]}). `jude stream reset` puts it aside; the next start "
-            "reads the source from the beginning, and what the tables know is counted stale."
-        ) from error
+    for line in str(error).splitlines():
+        if any(words in line for words in _DAMAGED_WORDS):
+            said = line.rpartition("terminated with exception: ")[2].partition(" SQLSTATE")[0].strip()
+            raise _damaged(checkpoint, said) from error
+
+
+def _damaged(checkpoint: str, why: str) -> TerminalTableError:
+    return TerminalTableError(
+        f"The checkpoint {checkpoint} is damaged ({why}). `jude stream reset` puts it aside; the next start reads the "
+        "source from the beginning, and what the tables know is counted stale."
+    )
 
 
 def require_own_tables(checkpoint: str, model_versions: pa.Table) -> None:

@@ -15,7 +15,7 @@ from jude.observe import configure_logs, log_event
 from jude.observe.metrics import Metrics, open_metrics
 from jude.settings import Settings
 from jude.spark import build_spark
-from jude.stream.checkpoint import locked, require_own_tables, require_whole
+from jude.stream.checkpoint import locked, require_metadata, require_own_tables, require_whole
 from jude.stream.drain import Drain, wait_for
 from jude.stream.micro_batch import Applied
 from jude.stream.opening import open_pipeline
@@ -39,6 +39,7 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
         spark = start_spark(settings)
         pipeline = open_pipeline(settings, spark)
         versions = pipeline.tables.model_versions()
+        require_metadata(settings.stream.checkpoint)
         require_own_tables(settings.stream.checkpoint, versions)
         if version_of_alias(versions) != pipeline.model_version:
             log_event(log, logging.WARNING, NOT_CURRENT, model_version=pipeline.model_version)
