@@ -6,11 +6,12 @@ import errno
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from jude.errors import TerminalTableError, TransientTableError
 from jude.planning.state import Key
-from jude.tables.failures import storage_error
+from jude.tables.failures import damage_named, storage_error
 from jude.tables.native import NativeTables
 from jude.tables.protocol import TextKey
 from jude.tables.reading import read
@@ -79,10 +80,22 @@ def test_a_read_only_folder_stops_the_job(tmp_path: Path):
         (OSError(errno.EACCES, "x"), TerminalTableError),
         (RuntimeError("Generic S3 error: 403 Forbidden: Access Denied"), TerminalTableError),
         (TimeoutError("read timed out"), TransientTableError),
+        (RuntimeError("java.net.SocketException: reset\n at X.deserializeToObject"), TransientTableError),
+        (RuntimeError("file:/a/part-0.parquet is not a Parquet file. Expected magic number"), TerminalTableError),
     ],
 )
 def test_every_storage_names_these_two_in_its_own_words(error: Exception, expected: type[Exception]):
     assert type(storage_error("the table", error)) is expected
+
+
+@pytest.mark.parametrize(
+    "error", [pa.ArrowInvalid("Index not in dictionary bounds"), OSError("Unexpected end of stream")]
+)
+def test_whatever_parquet_says_of_damage_the_file_is_named(error: Exception):
+    with pytest.raises(TerminalTableError, match=r"part-1 is damaged: "), damage_named(lambda: "part-1"):
+        raise error
+    with pytest.raises(TimeoutError), damage_named(lambda: "part-1"):
+        raise TimeoutError
 
 
 @pytest.mark.parametrize("damage", ["cut", "overwritten", "empty"])

@@ -15,12 +15,12 @@ from jude.errors import CommitConflictError, JudeError, TerminalTableError, Tran
 
 _FOR_A_PERSON: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
 _FOR_A_PERSON_WORDS: Final = ("permission denied", "read-only file system", "not a directory", "access denied")
-_DAMAGED_WORDS: Final = (
-    "magic bytes", "deserializ", "corrupt", "not a parquet file", "unexpected end of stream", "range was invalid",
-    "parquet file size is",
+_DAMAGED_WORDS: Final = (  # whole phrases: a stack of Java frames has words like "deserialize" for every reason
+    "magic bytes not found", "deserialize thrift", "deserializing page header", "corrupt snappy", "not a parquet file",
+    "requested range was invalid", "parquet file size is",
 )  # fmt: skip
 _COLOURS: Final = re.compile(r"\x1b\[\d+m")
-_BACKTRACE: Final = re.compile(r"^ +0: ", re.MULTILINE)  # the delta kernel adds the frames of its own stack
+_BACKTRACE: Final = re.compile(r"^ +0: |^\s+at ", re.MULTILINE)  # frames of the delta kernel, and of Java
 _FULL_WORDS: Final = ("no space left", "disk quota exceeded", "os error 28")
 
 
@@ -51,20 +51,32 @@ def damage_named(file: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowInvalid, OSError) as error:
-        if not is_damaged(error):
+        if not (isinstance(error, pa.ArrowInvalid) or is_damaged(error)):
             raise
-        raise storage_error(file(), error) from error
+        raise _damaged(file(), _words(error)) from error
 
 
 def is_damaged(error: BaseException) -> bool:
     """Tell a file that holds something else than Parquet from a storage that does not answer."""
     said = str(error).lower()
-    return any(words in said for words in _DAMAGED_WORDS)
+    cut_short = isinstance(error, OSError) and said.startswith("unexpected end of stream")  # Java says it of a network
+    return cut_short or any(words in said for words in _DAMAGED_WORDS)
+
+
+def _damaged(where: str, words: str) -> TerminalTableError:
+    return TerminalTableError(
+        f"{where} is damaged: {words.rstrip('.')}. Put it back from a backup; without one, name new tables and a "
+        "new checkpoint (tables.root, stream.checkpoint): the source is read again from its beginning."
+    )
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(_COLOURS.sub("", _BACKTRACE.split(str(error), maxsplit=1)[0]).split())
 
 
 def storage_error(where: str, error: BaseException) -> TerminalTableError | TransientTableError:
     """Tell a full disk and an unreachable storage, which pass, from damage and a folder that we may not write."""
-    words = " ".join(_COLOURS.sub("", _BACKTRACE.split(str(error), maxsplit=1)[0]).split())
+    words = _words(error)
     said = words.lower()
     code = getattr(error, "errno", None)
     if code == errno.ENOSPC or any(words in said for words in _FULL_WORDS):
@@ -76,8 +88,5 @@ def storage_error(where: str, error: BaseException) -> TerminalTableError | Tran
             f"{where} cannot be written: {words}. Give the job rights on it, or set another root."
         )
     if is_damaged(error):
-        return TerminalTableError(
-            f"{where} is damaged: {words.rstrip('.')}. Put it back from a backup; without one, name new tables and a "
-            "new checkpoint (tables.root, stream.checkpoint): the source is read again from its beginning."
-        )
+        return _damaged(where, words)
     return TransientTableError(f"{where} could not be read or written just now: {words}")

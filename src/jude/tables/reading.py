@@ -7,7 +7,7 @@ natural key: a retried write may have left a rare double.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -96,10 +96,14 @@ def scan(
         scanner = dataset.scanner(
             columns=list(columns), filter=where, batch_size=BATCH_ROWS, batch_readahead=2, fragment_readahead=1
         )
-        with damage_named(lambda: f"{location}/{_damaged_in(dataset)}"):
-            for batch in scanner.to_batches():
-                if batch.num_rows:
-                    yield batch.cast(schema)
+        for batch in _batches(scanner, lambda: f"{location}/{_damaged_in(dataset)}"):
+            if batch.num_rows:
+                yield batch.cast(schema)
+
+
+def _batches(scanner: pa_dataset.Scanner, damaged: Callable[[], str]) -> Iterator[pa.RecordBatch]:
+    with damage_named(damaged):
+        yield from scanner.to_batches()
 
 
 def _damaged_in(dataset: pa_dataset.Dataset) -> str:
