@@ -16,7 +16,7 @@ from jude.tables.native import NativeTables
 from jude.tables.protocol import TextKey
 from jude.tables.reading import read
 from tests.tables.conftest import BUCKETS
-from tests.tables.rows import batch, known, pointer, pointers, text, texts
+from tests.tables.rows import batch, known, pointer, pointers, text, texts, vector, vectors
 
 
 def full(*_args: object, **_kwargs: object) -> None:
@@ -112,6 +112,12 @@ def test_a_damaged_file_is_named_and_stops_the_job(root: Path, damage: str):
     tables = NativeTables(root, buckets=BUCKETS)
     with pytest.raises(TerminalTableError, match=r"embedding_current.*\.parquet is damaged: "):
         tables.known_state("m1", [Key("job", "j1")])
+    tables.append("embedding_store", vectors(vector("a")), batch(0))
+    (file,) = (root / "embedding_store").rglob("*.parquet")
+    assert tables.stored("m1", ["a"]).num_rows == 1  # the index knows the file
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(TerminalTableError, match=r"embedding_store.*\.parquet is damaged: "):
+        tables.stored("m1", ["a"])
 
 
 def test_a_damaged_log_is_a_sentence_without_a_stack(root: Path):

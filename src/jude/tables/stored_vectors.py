@@ -13,6 +13,7 @@ from pyarrow import fs as pa_fs
 from jude.errors import TerminalTableError
 from jude.tables.data_files import as_schema, read_file, readable
 from jude.tables.delta_log import DataFile, TableLog
+from jude.tables.failures import damage_named
 from jude.tables.spec import EMBEDDING_STORE
 from jude.tables.store_index import StoreIndex
 
@@ -118,7 +119,8 @@ def _rows_in(files_at: pa_fs.FileSystem, file: DataFile, input_hashes: Sequence[
     """Read the rows of these inputs: vectors only of the row groups that hold one."""
     wanted = pa.array(input_hashes)
     found = []
-    with files_at.open_input_file(file.file) as source:
+    name = f"{EMBEDDING_STORE.name}: the file {file.file}"
+    with damage_named(lambda: name), files_at.open_input_file(file.file) as source:
         parquet = pq.ParquetFile(source, coerce_int96_timestamp_unit="us")
         for group in range(parquet.num_row_groups):
             hashes = parquet.read_row_group(group, columns=["input_hash"])["input_hash"]
