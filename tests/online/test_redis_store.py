@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from deploy.stack.ports import free_ports
 from jude.errors import TerminalError, TerminalSettingsError, TransientOnlineError
 from jude.online import Put, PutStatus, redis_connect
+from jude.online.redis_connect import Client
 from jude.online.redis_store import RedisStore
 from tests.online.places import redis_settings
 from tests.stack.certificates import make_certificates
@@ -84,6 +87,49 @@ def test_a_full_server_is_tried_again_and_still_read(tmp_path: Path) -> None:
         store.close()
     finally:
         server.kill()
+
+
+def test_a_server_that_may_not_write_for_a_while_is_tried_again(own_server: RedisServer) -> None:
+    """Its replicas are away, or its disk is full: both pass, and the stream must not end for them."""
+    store = RedisStore(redis_settings(own_server.url))
+    client = store._client
+    client.config_set("min-replicas-to-write", 1)
+    with pytest.raises(TransientOnlineError, match="NOREPLICAS"):
+        store.put_many([put("j1")], NOON)
+    client.config_set("min-replicas-to-write", 0)
+
+    client.config_set("save", "3600 1")
+    (own_server.folder / "dump.rdb").mkdir()  # which no snapshot can replace
+    client.bgsave()
+    until_it_failed(client)
+    with pytest.raises(TransientOnlineError, match="MISCONF"):
+        store.put_many([put("j1")], NOON)
+    client.config_set("save", "")
+    assert store.put_many([put("j1")], NOON)[0].status == PutStatus.STORED
+    store.close()
+
+
+def until_it_failed(client: Client) -> None:
+    end = time.monotonic() + 10
+    while client.info("persistence")["rdb_last_bgsave_status"] == "ok":
+        assert time.monotonic() < end, "the snapshot did not fail"
+        time.sleep(0.02)
+
+
+def test_a_script_of_others_that_runs_long_is_waited_for(own_server: RedisServer) -> None:
+    store, other = RedisStore(redis_settings(own_server.url)), RedisStore(redis_settings(own_server.url))
+    store._client.config_set("busy-reply-threshold", 50)
+    with ThreadPoolExecutor(1) as thread:
+        runs = thread.submit(other._client.eval, "while true do end", 0)
+        time.sleep(0.5)
+        try:
+            with pytest.raises(TransientOnlineError, match="BUSY"):
+                store.get_many("m1", "job", ["j1"])
+        finally:
+            store._client.script_kill()
+        assert runs.exception(10) is not None
+    store.close()
+    other.close()
 
 
 def test_deletes_are_forgotten_only_when_asked(redis_server: RedisServer) -> None:
