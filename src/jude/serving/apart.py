@@ -95,7 +95,7 @@ class ModelApart:
         return vectors
 
     def __del__(self) -> None:
-        """Close the connections, on which the process ends; nobody waits for it: this may be the thread of all calls."""
+        """Close the connections, on which the process ends. Nobody waits for it: all calls may share this thread."""
         with suppress(AttributeError, RuntimeError):  # it may never have come so far; or the interpreter ends
             while not self._idle.empty():
                 self._idle.get().close()
