@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from deploy.stack.ports import free_ports
 from jude.errors import TerminalError, TerminalSettingsError, TransientOnlineError
 from jude.online import Put, PutStatus, redis_connect
 from jude.online.redis_connect import Client
 from jude.online.redis_store import RedisStore
+from jude.settings.models import OnlineSettings
 from tests.online.places import redis_settings
 from tests.stack.certificates import make_certificates
 from tests.stack.redis import RedisServer, need_redis, redis_server, start_redis
@@ -170,6 +172,13 @@ def test_mutual_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             RedisStore(redis_settings(url, ca_file=ca))
     finally:
         server.kill()
+
+
+def test_certificates_without_tls_are_a_sentence(tmp_path: Path) -> None:
+    """Else the start would end in a stack trace."""
+    plain = redis_settings("redis://redis.example:6379/0", ca_file=tmp_path / "ca.crt")
+    with pytest.raises(ValidationError, match="must begin with rediss://"):
+        OnlineSettings(kind="redis", path=None, redis=plain)
 
 
 def test_the_keys_of_one_script_share_a_slot_of_a_cluster(redis_server: RedisServer) -> None:
