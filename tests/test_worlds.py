@@ -14,7 +14,7 @@ SOURCE = PROJECT / "src"
 
 PLAIN = (
     "entities", "text", "settings", "planning", "online", "output", "observe", "errors", "environment", "release",
-    "jobs",
+    "jobs", "locking",
 )  # fmt: skip
 SPARK = ("changes", "stream", "tables", "labels", "backfill", "spark")
 TORCH = ("encoder", "training", "evaluation", "ranking", "serving")

@@ -25,7 +25,7 @@ from jude.stream.drain import Drain, wait_for
 from jude.stream.micro_batch import Applied
 from jude.stream.opening import open_pipeline
 from jude.stream.query import stream_embeddings
-from jude.stream.run import NOT_CURRENT, run_stream
+from jude.stream.run import run_stream
 from jude.tables.reading import read
 from tests.recording import write_records
 from tests.stories import CONF, Record, job, records, upsert
@@ -188,7 +188,10 @@ def test_a_version_that_readers_do_not_see_is_warned_of(
 ):
     deployment = one_job(tmp_path)
     deployment.run(spark)
-    for more, warnings in (((), []), (("encoder.revision=2",), [NOT_CURRENT])):
+    for more, warnings in (
+        ((), []),
+        (("encoder.revision=2",), ["feeds a version that is not current: readers do not see it"]),
+    ):
         caplog.clear()
         with pytest.raises(TerminalSourceError):  # before anything is read
             run_stream(deployment.settings(f"source.path={tmp_path / 'gone'}", *more))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Final
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
@@ -25,7 +24,6 @@ from jude.stream.topics import check_topics
 from jude.tables.reading import version_of_alias
 
 log = logging.getLogger(__name__)
-NOT_CURRENT: Final = "feeds a version that is not current: readers do not see it"
 
 
 def run_stream(settings: Settings, report: Callable[[Applied], None] | None = None, drain: Drain | None = None) -> None:
@@ -46,7 +44,8 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
         versions = pipeline.tables.model_versions()
         require_own_tables(settings.stream.checkpoint, versions)
         if version_of_alias(versions) != pipeline.model_version:
-            log_event(log, logging.WARNING, NOT_CURRENT, model_version=pipeline.model_version)
+            told = {"model_version": pipeline.model_version}
+            log_event(log, logging.WARNING, "feeds a version that is not current: readers do not see it", **told)
         if metrics is not None:
             spark.streams.addListener(_listener(metrics))
         check_topics(spark, settings)
