@@ -17,6 +17,9 @@ is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/d
 
 have_uv() { [ -z "${NO_UV:-}" ] && uv --version >/dev/null 2>&1; }
 
+# Not where the making of .venv was interrupted, nor with NO_UV=1 where uv made it.
+can_install() { have_uv || $venv_python -m pip --version >/dev/null 2>&1; }
+
 find_python() {
   for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3.14 python3 python}; do
     if is_new_enough "$candidate"; then
@@ -27,7 +30,7 @@ find_python() {
 }
 
 make_venv() {
-  if [ -x $venv_python ] && is_new_enough $venv_python; then return; fi
+  if [ -x $venv_python ] && is_new_enough $venv_python && can_install; then return; fi
   python=$(find_python)
   if [ -z "$python" ] && [ -n "${PYTHON:-}" ]; then
     stop "PYTHON=$PYTHON is not a Python 3.11 or later."

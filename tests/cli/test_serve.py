@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -88,3 +91,48 @@ def test_a_server_that_cannot_start_says_why_in_a_sentence(arguments: list[str],
 
     assert result.exit_code == 1
     assert says in " ".join(result.output.split())
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+import jude.serving.models as models
+opened, known = models.open_model, []
+def slow(spec):
+    known.append(spec)
+    print("loading", flush=True)
+    if len(known) >= int(sys.argv[2]):
+        time.sleep(60)
+    return opened(spec)
+models.open_model = slow
+from jude.cli.app import app
+app(["serve", "--conf", sys.argv[1], "--port", "0", "--set", "serving.metrics_port=null"])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("slow", [1, 2], ids=["at the start", "at a reload"])
+def test_a_stop_does_not_wait_for_a_model_that_loads(tmp_path: Path, number: signal.Signals, slow: int) -> None:
+    """A supervisor kills what has not ended after some seconds; a large model loads for minutes."""
+    conf = tmp_path / "conf.yml"
+    says = f"extends: {TEST_CONF}\nentities: {{folder: {PROJECT / 'conf/entities'}}}\n"
+    conf.write_text(says)
+    command = [sys.executable, "-c", SLOW, str(conf), str(slow)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "loading\n"
+        if slow == 2:
+            while not process.stderr.readline().startswith("Serving"):
+                assert process.poll() is None
+            conf.write_text(says + "encoder: {revision: another}\n")
+            process.send_signal(signal.SIGHUP)
+            assert process.stdout.readline() == "loading\n"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=15)
+    finally:
+        process.kill()
+
+    assert process.returncode == 0
+    assert "Traceback" not in said

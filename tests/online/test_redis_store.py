@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from deploy.stack.ports import free_ports
 from jude.errors import TerminalError, TerminalSettingsError, TransientOnlineError
 from jude.online import Put, PutStatus, redis_connect
+from jude.online.redis_connect import Client
 from jude.online.redis_store import RedisStore
+from jude.settings.models import OnlineSettings
 from tests.online.places import redis_settings
 from tests.stack.certificates import make_certificates
 from tests.stack.redis import RedisServer, need_redis, redis_server, start_redis
@@ -86,6 +91,49 @@ def test_a_full_server_is_tried_again_and_still_read(tmp_path: Path) -> None:
         server.kill()
 
 
+def test_a_server_that_may_not_write_for_a_while_is_tried_again(own_server: RedisServer) -> None:
+    """Its replicas are away, or its disk is full: both pass, and the stream must not end for them."""
+    store = RedisStore(redis_settings(own_server.url))
+    client = store._client
+    client.config_set("min-replicas-to-write", 1)
+    with pytest.raises(TransientOnlineError, match="NOREPLICAS"):
+        store.put_many([put("j1")], NOON)
+    client.config_set("min-replicas-to-write", 0)
+
+    client.config_set("save", "3600 1")
+    (own_server.folder / "dump.rdb").mkdir()  # which no snapshot can replace
+    client.bgsave()
+    until_it_failed(client)
+    with pytest.raises(TransientOnlineError, match="MISCONF"):
+        store.put_many([put("j1")], NOON)
+    client.config_set("save", "")
+    assert store.put_many([put("j1")], NOON)[0].status == PutStatus.STORED
+    store.close()
+
+
+def until_it_failed(client: Client) -> None:
+    end = time.monotonic() + 10
+    while client.info("persistence")["rdb_last_bgsave_status"] == "ok":
+        assert time.monotonic() < end, "the snapshot did not fail"
+        time.sleep(0.02)
+
+
+def test_a_script_of_others_that_runs_long_is_waited_for(own_server: RedisServer) -> None:
+    store, other = RedisStore(redis_settings(own_server.url)), RedisStore(redis_settings(own_server.url))
+    store._client.config_set("busy-reply-threshold", 50)
+    with ThreadPoolExecutor(1) as thread:
+        runs = thread.submit(other._client.eval, "while true do end", 0)
+        time.sleep(0.5)
+        try:
+            with pytest.raises(TransientOnlineError, match="BUSY"):
+                store.get_many("m1", "job", ["j1"])
+        finally:
+            store._client.script_kill()
+        assert runs.exception(10) is not None
+    store.close()
+    other.close()
+
+
 def test_deletes_are_forgotten_only_when_asked(redis_server: RedisServer) -> None:
     store = RedisStore(redis_settings(redis_server.url, "days", tombstone_days=30))
     store.put_many([put("live"), put("gone", vector=None)], NOON)
@@ -124,6 +172,13 @@ def test_mutual_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             RedisStore(redis_settings(url, ca_file=ca))
     finally:
         server.kill()
+
+
+def test_certificates_without_tls_are_a_sentence(tmp_path: Path) -> None:
+    """Else the start would end in a stack trace."""
+    plain = redis_settings("redis://redis.example:6379/0", ca_file=tmp_path / "ca.crt")
+    with pytest.raises(ValidationError, match="must begin with rediss://"):
+        OnlineSettings(kind="redis", path=None, redis=plain)
 
 
 def test_the_keys_of_one_script_share_a_slot_of_a_cluster(redis_server: RedisServer) -> None:

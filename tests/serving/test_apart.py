@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -39,6 +41,21 @@ def test_it_gives_the_vectors_of_the_model_and_ends_with_its_last_user() -> None
             np.testing.assert_array_equal(rows, own.encode(ids))
     del model
     gc.collect()
+    assert process.wait(10) == 0
+
+
+def test_nobody_waits_for_a_model_that_goes() -> None:
+    """It goes where its last user lets it go: on the thread that answers all calls."""
+    model = ModelApart(SPEC, 1)
+    process = model._process
+    process.send_signal(signal.SIGSTOP)  # as slow as can be
+    start = time.monotonic()
+    del model
+    gc.collect()
+    took_seconds = time.monotonic() - start
+    process.send_signal(signal.SIGCONT)
+
+    assert took_seconds < 1
     assert process.wait(10) == 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,23 @@ def test_every_method_wants_a_token_and_health_does_not(capfd: pytest.CaptureFix
         assert health.status == health_pb2.HealthCheckResponse.SERVING
     said = capfd.readouterr()
     assert TOKEN not in said.out + said.err
+
+
+def test_a_stream_without_a_token_is_refused_before_its_first_message() -> None:
+    """Else strangers could hold as many calls open as they like."""
+    silence = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        silence.wait(20)
+        yield from ()
+
+    with running(f"serving.tokens=[{TOKEN}]") as up, grpc.insecure_channel(up.address.target) as channel:
+        stream = channel.stream_stream("/jude.embedding.v1.EmbeddingService/EmbedStream")
+        for requests in (nothing(), iter(())):
+            with pytest.raises(grpc.RpcError) as refused:
+                list(stream(requests, timeout=5))
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        silence.set()
 
 
 def test_tokens_are_not_shown_where_settings_are_printed() -> None:

@@ -6,17 +6,20 @@ import asyncio
 import gc
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import pytest
 
 from jude.cli.serve import specs_of
+from jude.encoder import EncoderSpec
 from jude.encoder.opening import models_loaded
 from jude.encoder.version import InputHasher
 from jude.errors import TerminalSettingsError
 from jude.serving.client import AsyncEmbeddingClient, Wanted
 from jude.serving.lanes import Lane
+from jude.serving.models import LoadedModel, open_model
 from tests.serving.running import Running, running, settings_with, until
 
 REQUESTS, CALLERS, SWAPS = 10_000, 16, 8
@@ -80,6 +83,25 @@ def test_a_reload_that_changes_nothing_loads_nothing_and_a_wrong_one_keeps_what_
             up.do(up.server.reload(specs_of(settings_with("encoder.threads=4096"))))
 
         assert up.server.shelf.find("") is before
+
+
+def test_texts_are_tokenised_while_another_model_loads() -> None:
+    loads, go_on = threading.Event(), threading.Event()
+
+    def opener(spec: EncoderSpec) -> LoadedModel:
+        if spec.revision == "b":
+            loads.set()
+            go_on.wait(20)
+        return open_model(spec)
+
+    with running("serving.tokenise_threads=1", opener=opener) as up, ThreadPoolExecutor(1) as thread:
+        swap = thread.submit(up.do, up.server.reload(specs_of(settings_with("encoder.revision=b"))))
+        assert loads.wait(10)
+        try:
+            assert up.client(5).embed("Nurse", Wanted(entity_type="job")).vectors.shape == (1, 32)
+        finally:
+            go_on.set()
+        swap.result(20)
 
 
 def test_a_model_that_is_no_longer_served_leaves_the_memory() -> None:

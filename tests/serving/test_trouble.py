@@ -15,6 +15,7 @@ import grpc
 import pytest
 
 from jude.serving.client import Wanted
+from jude.serving.refusal import Code, RefusedError
 from jude.serving.v1 import embedding_pb2 as pb
 from tests.serving.running import Running, running
 
@@ -157,3 +158,19 @@ def test_many_callers_at_once(attacked: Running) -> None:
         found = list(threads.map(lambda text: attacked.client(30).embed(text, JOB).input_hashes[0], texts))
 
     assert found == [alone[text] for text in texts]
+
+
+def test_a_defect_ends_a_stream_as_it_ends_a_call_and_tells_the_caller_nothing_of_a_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fails(*_: object) -> None:
+        raise ValueError("Nurse, who lives in")
+
+    with running() as up:
+        monkeypatch.setattr(up.server._service, "_vectors", fails)
+
+        with pytest.raises(RefusedError, match="its log says why") as refused:
+            list(up.client().embed_stream([["Nurse"], ["Welder"]], JOB))
+
+        assert refused.value.code is Code.INTERNAL
+        assert up.metric("requests_total", method="EmbedStream", code="INTERNAL") == 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,6 +61,25 @@ def test_a_drain_waits_for_the_end(stream: subprocess.Popen[str], tmp_path: Path
     assert drain(str(tmp_path / "checkpoint"), 10) == stream.pid
     assert stream.wait(5) == 0
     assert drain(str(tmp_path / "checkpoint"), 10) is None
+
+
+def test_a_drain_of_a_process_that_just_ended_or_is_not_ours(
+    stream: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_another(pid: int, _: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    def too_late(pid: int, _: int) -> None:
+        stream.terminate()
+        stream.wait(5)
+        raise ProcessLookupError(3, "No such process")
+
+    checkpoint = str(tmp_path / "checkpoint")
+    monkeypatch.setattr("jude.stream.controls.os", SimpleNamespace(**vars(os) | {"kill": of_another}))
+    with pytest.raises(TerminalEnvironmentError, match="belongs to another user"):
+        drain(checkpoint, 1)
+    monkeypatch.setattr("jude.stream.controls.os", SimpleNamespace(**vars(os) | {"kill": too_late}))
+    assert drain(checkpoint, 1) == stream.pid
 
 
 def test_a_stream_that_just_starts_is_not_mistaken_for_our_own_processes(

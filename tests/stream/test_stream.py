@@ -14,6 +14,7 @@ import pytest
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 
+from deploy.stack.ports import free_ports, is_free
 from jude.changes.sources import read_changes
 from jude.cli.lag import lag_of
 from jude.errors import TerminalSourceError, TerminalTableError, TransientOnlineError
@@ -216,6 +217,16 @@ def test_a_version_that_readers_do_not_see_is_warned_of(
         with pytest.raises(TerminalSourceError):  # before anything is read
             run_stream(deployment.settings(f"source.path={tmp_path / 'gone'}", *more))
         assert [record.message for record in caplog.records if record.levelname == "WARNING"] == warnings
+
+
+@pytest.mark.usefixtures("own_process")
+def test_a_second_run_in_one_process_finds_the_metrics_port_free(tmp_path: Path, spark: SparkSession):
+    """A notebook runs the stream again after it ended."""
+    deployment, port = one_job(tmp_path), free_ports(1)[0]
+    for _ in range(2):
+        with pytest.raises(TerminalSourceError):  # not the port
+            run_stream(deployment.settings(f"source.path={tmp_path / 'gone'}", f"metrics.port={port}"))
+        assert is_free(port)
 
 
 def one_job(folder: Path) -> Deployment:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -58,13 +58,26 @@ async def _serve(settings: Settings, read: Callable[[], Settings], say: Callable
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, again.set)
     server = Server(settings.serving)
-    await server.start(specs)
+    if not await _done_before(stop, server.start(specs)):
+        return  # nobody was served: a model that loads for minutes need not be waited for
     served = ", ".join(model.model_version for model, _ in server.shelf.versions())
     say(f"Serving {served} on {settings.serving.host}:{server.port}. Ctrl-C ends it.")
     reloader = asyncio.create_task(_reload_when_told(server.reload, read, again))
     await stop.wait()
     reloader.cancel()
     await server.drain()
+
+
+async def _done_before(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Do the work, or give up on it when a stop is asked for; tell which. Raises what the work raises."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        await working
+        return True
+    working.cancel()
+    return False
 
 
 async def _reload_when_told(

@@ -74,7 +74,13 @@ class Metrics:
         """Answer on http://host:port/metrics, in a thread of its own. Raises OSError for a port that is taken."""
         import prometheus_client
 
-        prometheus_client.start_http_server(port, addr=host, registry=self.registry)
+        self._server, self._thread = prometheus_client.start_http_server(port, addr=host, registry=self.registry)
+
+    def close(self) -> None:
+        """Give the port back: this process may run another stream. Only after `serve`."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
 
 
 def open_metrics(settings: MetricsSettings) -> Metrics | None:

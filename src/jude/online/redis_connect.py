@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from urllib.parse import urlsplit
 from jude.errors import TerminalEnvironmentError, TerminalError, TerminalSettingsError, TransientOnlineError
 
 TRIES: Final = 6  # with pauses of 0.05 to 1 s: a restart of the server is waited for, about three seconds
+# What passes by itself and has no class in redis: a replica is away, a disk is full, a long script runs.
+_PASSES: Final = re.compile(r"\b(NOREPLICAS|MISCONF|BUSY) ")
 Client: TypeAlias = Any  # redis types every answer as "this, or something to await": nothing could be read from it
 
 
@@ -95,6 +98,8 @@ def redis_errors(name: str) -> Iterator[None]:
     except transient as error:
         raise TransientOnlineError(f"{name} did not take the command ({error}): trying again may help.") from error
     except redis.RedisError as error:
+        if _PASSES.search(str(error)):
+            raise TransientOnlineError(f"{name} did not take the command ({error}): trying again may help.") from error
         raise TerminalError(f"{name} failed in an unexpected way ({type(error).__name__}: {error}).") from error
 
 

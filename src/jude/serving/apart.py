@@ -95,11 +95,11 @@ class ModelApart:
         return vectors
 
     def __del__(self) -> None:
-        """Close the connections, on which the process ends."""
-        with suppress(AttributeError, subprocess.TimeoutExpired):  # it may never have come so far
+        """Close the connections, on which the process ends. Nobody waits for it: all calls may share this thread."""
+        with suppress(AttributeError, RuntimeError):  # it may never have come so far; or the interpreter ends
             while not self._idle.empty():
                 self._idle.get().close()
-            self._process.wait(_CLOSING_SECONDS)
+            Thread(target=self._process.wait, name="jude-model-ends", daemon=True).start()
 
 
 def main(files: Sequence[str]) -> None:

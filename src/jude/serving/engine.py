@@ -228,6 +228,13 @@ def _shaped(rows: NDArray[np.float32], count: int, width: int) -> NDArray[np.flo
     return rows
 
 
+async def on_own_thread(work: Callable[..., _T], *args: object) -> _T:
+    """Run something that may take minutes where it keeps nobody waiting, nor the process from ending."""
+    done: Future[_T] = Future()
+    Thread(target=_answer, args=(done, partial(work, *args)), name="jude-apart", daemon=True).start()
+    return await asyncio.wrap_future(done)
+
+
 def _answer(done: Future[Any], work: Callable[[], Any]) -> None:
     if done.set_running_or_notify_cancel():
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,8 +29,11 @@ class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ship
         handler_call_details: Any,  # noqa: ANN401 - gRPC's
     ) -> Any:  # noqa: ANN401  grpc ships no types
         """Let the call through, or answer it with UNAUTHENTICATED."""
+        handler = await continuation(handler_call_details)
         if handler_call_details.method.startswith(_HEALTH) or self._accepts(handler_call_details.invocation_metadata):
-            return await continuation(handler_call_details)
+            return handler
+        if handler is not None and handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(_refuse_stream)  # at once: it may never send a message
         return grpc.unary_unary_rpc_method_handler(_refuse)
 
     def _accepts(self, metadata: Any) -> bool:  # noqa: ANN401  grpc ships no types
@@ -44,6 +47,11 @@ async def _refuse(request: Any, context: Any) -> None:  # noqa: ANN401  grpc shi
     await context.abort(
         grpc.StatusCode.UNAUTHENTICATED, "Send one of this server's tokens as `authorization: Bearer TOKEN`."
     )
+
+
+async def _refuse_stream(requests: Any, context: Any) -> AsyncIterator[bytes]:  # noqa: ANN401  grpc ships no types
+    await _refuse(requests, context)
+    yield b""  # never reached: it makes this a generator, which gRPC wants here
 
 
 def server_credentials(tls: TlsSettings) -> Any | None:  # noqa: ANN401  grpc ships no types

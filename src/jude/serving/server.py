@@ -19,7 +19,7 @@ from jude.errors import TerminalEnvironmentError, TerminalSettingsError
 from jude.observe.logs import log_event
 from jude.serving.admission import Gates
 from jude.serving.apart import usable_cores
-from jude.serving.engine import Engine
+from jude.serving.engine import Engine, on_own_thread
 from jude.serving.health import Health
 from jude.serving.lanes import Lane, LaneRules
 from jude.serving.metrics import Metrics
@@ -104,7 +104,7 @@ class Server:
         """Load beside the running work; warm up between the passes of the first worker."""
         _require_cores(spec)
         start = time.perf_counter()
-        model = await asyncio.get_running_loop().run_in_executor(self._tokenisers, self._opener, spec)
+        model = await on_own_thread(self._opener, spec)
         opened = time.perf_counter()
         await self.engine.aside(warm_up, model, self.settings.pass_milliseconds / 1000)
         log_event(

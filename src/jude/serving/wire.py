@@ -70,9 +70,7 @@ def _unary(name: str, method: Method, metrics: Metrics, span: Span) -> Method:
             _count(name, refused, metrics, time.monotonic() - start)
             await _abort(context, refused)
         except Exception as error:
-            metrics.requests.labels(name, Code.INTERNAL.name).inc()
-            log_event(_LOG, logging.ERROR, "request failed", error_class=type(error).__name__, stage=name)
-            await _abort(context, RefusedError(Code.INTERNAL, "The server failed; its log says why.", reason="defect"))
+            await _abort(context, _defect(name, error, metrics))
         metrics.requests.labels(name, "OK").inc()
         return response
 
@@ -80,13 +78,30 @@ def _unary(name: str, method: Method, metrics: Metrics, span: Span) -> Method:
 
 
 def _stream(service: EmbeddingService, metrics: Metrics, span: Span) -> Callable[[Any, Any], AsyncIterator[Message]]:
+    name = "EmbedStream"
+
     async def handle(requests: Any, context: Any) -> AsyncIterator[Message]:  # noqa: ANN401  grpc ships no types
-        with span("EmbedStream", context.invocation_metadata()):
-            async for response in service.embed_stream(requests, context):
-                yield response
-        metrics.requests.labels("EmbedStream", "OK").inc()
+        with span(name, context.invocation_metadata()):
+            try:
+                async for response in service.embed_stream(requests, context):
+                    yield response
+            except Exception as error:
+                await _abort(context, _defect(name, error, metrics))
+        metrics.requests.labels(name, "OK").inc()
 
     return handle
+
+
+def _defect(name: str, error: Exception, metrics: Metrics) -> RefusedError:
+    """Log and count what should not have happened; the caller gets no word of it, which may quote a text."""
+    metrics.requests.labels(name, Code.INTERNAL.name).inc()
+    log_event(_LOG, logging.ERROR, "request failed", error_class=_class_of(error), stage=name)
+    return RefusedError(Code.INTERNAL, "The server failed; its log says why.", reason="defect")
+
+
+def _class_of(error: BaseException) -> str:
+    """Name the class of an error; of one that tasks raised together, that of the first."""
+    return _class_of(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else type(error).__name__
 
 
 def _count(name: str, refused: RefusedError, metrics: Metrics, seconds: float) -> None:

@@ -170,6 +170,11 @@ class OnlineSettings:
             raise ValueError("kind is sqlite, so path must name its file")
         if self.kind == "redis" and not self.redis.url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("kind is redis, so redis.url must name a server: redis://host:6379/0, rediss:// with TLS")
+        files = (self.redis.ca_file, self.redis.cert_file, self.redis.key_file)
+        if self.kind == "redis" and any(files) and not self.redis.url.startswith("rediss://"):
+            raise ValueError(
+                "redis.ca_file, cert_file and key_file are for TLS, so redis.url must begin with rediss://"
+            )
         return self
 
 

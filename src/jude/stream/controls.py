@@ -58,14 +58,21 @@ def holder(checkpoint: str) -> int | None:
 def drain(checkpoint: str, wait_seconds: float) -> int | None:
     """Ask the stream to finish its batch and end, and wait for it; gives its pid, None where none ran.
 
-    Raises TransientError when it takes longer.
+    Raises TransientError when it takes longer, TerminalEnvironmentError for a process of another user.
     """
     pid = holder(checkpoint)
     if pid is None:
         return None
     if pid == _NOT_WRITTEN_YET:
         raise TransientError(f"A stream just starts on {checkpoint}: ask again in a moment.")
-    os.kill(pid, signal.SIGTERM)
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # it has just ended; the lock below says so
+    except PermissionError:
+        raise TerminalEnvironmentError(
+            f"Process {pid} streams from {checkpoint} and belongs to another user: ask as that one, or send it SIGTERM."
+        ) from None
     end = time.monotonic() + wait_seconds
     while holder(checkpoint) == pid:
         if time.monotonic() > end:

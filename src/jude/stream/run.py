@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
@@ -32,10 +33,14 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
     Raises JudeError with what to do; the query's own error when Spark ends it.
     """
     configure_logs(settings.log.format, level=settings.log.level, show_ids=settings.log.show_ids)
-    with locked(settings.stream.checkpoint):
+    with locked(settings.stream.checkpoint), ExitStack() as opened:
         metrics = open_metrics(settings.metrics)  # first: a port that is taken is told at once
+        if metrics is not None:
+            opened.callback(metrics.close)
         spark = start_spark(settings)
         pipeline = open_pipeline(settings, spark)
+        opened.callback(pipeline.online.close)
+        opened.callback(pipeline.output.close)
         versions = pipeline.tables.model_versions()
         require_metadata(settings.stream.checkpoint)
         require_own_tables(settings.stream.checkpoint, versions)
@@ -60,9 +65,6 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
             require_whole(settings.stream.checkpoint, error)
             check_topics(spark, settings)  # lost records are told in a sentence
             raise
-        finally:
-            pipeline.output.close()
-            pipeline.online.close()
 
 
 def start_spark(settings: Settings) -> SparkSession:
