@@ -169,6 +169,16 @@ def test_without_lsn_the_offset_orders():
     assert positions == [(0, 0, 1, 0, 7), (0, 0, 1, 0, 7), (0, 10, 1, 0, 0)]
 
 
+def test_without_lsn_the_order_within_one_transaction_says_nothing_about_the_next():
+    """A connector that names no lsn may name the order: it begins at 1 with every transaction."""
+    source = {"source": {"ts_ms": COMMITTED_MS, "connector": "mysql"}}
+    first, second = (
+        record({"id": "j1"}, envelope("u", ROW, None, tx_order=order) | source, offset=offset)
+        for order, offset in ((5, 1), (1, 2))
+    )
+    assert one(first)["position"] < one(second)["position"]
+
+
 @pytest.mark.parametrize("ts_ms", [0, -5, 1_767_268_799, 10**18, "soon", None, True])
 def test_an_unbelievable_commit_time_gives_way_to_the_broker_s(ts_ms: Any):
     """Zero, seconds for milliseconds, the far future, not a number."""

@@ -149,6 +149,16 @@ def test_a_redelivered_delete_takes_its_tombstone_along_even_when_the_batch_is_c
     assert reasons(second) == [("j1", "stale")]
 
 
+def test_a_delete_behind_a_newer_change_takes_its_tombstone_along_even_when_the_batch_is_cut_between_them():
+    """Compaction ate the first delete; the connector sent `d, tombstone, c` again after a restart."""
+    rows = [upsert("j1", 12, job(), op="c", offset=5), delete("j1", 11, offset=6)]
+    first = plan(rows)
+    state = move(first, "j1")
+    assert (state["status"], state["offset"]) == ("live", 7)
+    second = plan([tombstone("j1", 7)], known(j1=live(12, job(), offset=state["offset"])))
+    assert reasons(second) == [("j1", "stale")]
+
+
 def test_only_a_redelivered_delete_takes_a_tombstone_along():
     """That behind a late update is the first word of a delete; offsets of another partition say nothing."""
     state = known(j1=live(12, job()))
@@ -269,6 +279,14 @@ def test_a_key_change_whose_old_key_was_deleted_in_an_earlier_batch():
     rows = [upsert("j2", 11, job("A", PLACEHOLDER), op="c", tx_order=2, old="j1")]
     planned = plan(rows, known(j1=deleted(11, job("A", "Long text."))))
     assert reasons(planned) == [("j2", "changed")]
+
+
+def test_a_key_change_takes_no_text_that_the_old_key_got_afterwards():
+    came = upsert("j2", 11, job("A", PLACEHOLDER), op="c", tx_order=2, old="j1")
+    planned = plan([came], known(j1=live(15, job("Z", "Another job's text."))))
+    assert errors(planned) == ["text_unavailable"]
+    skipped = live(9, job("A", "Long text.")) | {"position": at(15)}
+    assert errors(plan([came], known(j1=skipped))) == [None]
 
 
 def test_lsns_of_other_keys_do_not_matter():

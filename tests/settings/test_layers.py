@@ -54,6 +54,14 @@ def test_an_anchor_s_values_may_be_merged_and_replaced(conf: Path) -> None:
     assert settings.serving.also["b"] == {"kind": "hashing", "width": 16}
 
 
+def test_a_later_layer_changes_one_use_of_an_anchor(conf: Path) -> None:
+    written = "serving: {also: {a: &a {kind: hashing, width: 8}, b: *a}}"
+
+    settings = load(conf, written, "serving.also={b: {width: 16}}")
+
+    assert settings.serving.also == {"a": {"kind": "hashing", "width": 8}, "b": {"kind": "hashing", "width": 16}}
+
+
 def test_files_that_extend_each_other_are_refused(conf: Path) -> None:
     (conf / "other.yml").write_text("extends: mine.yml")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from deltalake import DeltaTable
 
 from jude.errors import CommitConflictError
+from jude.tables.delta_log import DataFile
 from jude.tables.native import NativeTables
 from jude.tables.protocol import Tables
 from tests.tables.conftest import BUCKETS
@@ -131,3 +133,18 @@ def test_two_streams_that_bring_the_same_text_at_once_leave_it_once(root: Path) 
         tables.append("text_history", texts(text("j1", "p3")), batch(1, stream))
     rows = DeltaTable(root / "text_history").to_pyarrow_table()
     assert sorted(rows["position"].to_pylist()) == ["p1", "p2", "p3"]
+
+
+def test_a_writer_remembers_the_files_that_are_there_and_no_others(root: Path) -> None:
+    """A stream replaces a file per touched bucket in every batch: a million of them in three days."""
+
+    def remembered() -> int:
+        gc.collect()
+        return sum(isinstance(each, DataFile) for each in gc.get_objects())
+
+    tables = NativeTables(root, buckets=BUCKETS)
+    tables.merge_current(pointers(pointer("j1", "p00")), batch(0))
+    before = remembered()
+    for number in range(1, 40):
+        tables.merge_current(pointers(pointer("j1", f"p{number:02d}")), batch(number))
+    assert remembered() <= before

@@ -126,3 +126,17 @@ def test_a_damaged_log_is_a_sentence_without_a_stack(root: Path):
     with pytest.raises(TransientTableError) as told:
         read(root, "quarantine")
     assert len(str(told.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("written", ["", '{"commitInfo":{"oper'])
+def test_a_commit_that_another_writer_is_still_writing_is_read_when_it_is_whole(root: Path, written: str):
+    tables, other = (NativeTables(root, buckets=BUCKETS) for _ in range(2))
+    assert known(tables, "j1") == {}
+    other.merge_current(pointers(pointer("j1", "p1")), batch(0))
+    commit = max((root / "embedding_current" / "_delta_log").glob("*.json"))
+    whole = commit.read_text()
+    commit.write_text(written)
+    with pytest.raises(TransientTableError, match="not a whole commit"):
+        known(tables, "j1")
+    commit.write_text(whole)
+    assert known(tables, "j1") != {}

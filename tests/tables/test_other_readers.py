@@ -47,12 +47,21 @@ def test_polars_and_duckdb_read_what_the_native_writer_wrote(root: Path):
     require_same_answers(root)
 
 
-def test_partition_values_of_any_script_are_read_by_all(root: Path):
+@pytest.mark.parametrize("link_commits", [True, False])
+def test_partition_values_of_any_script_are_read_by_all(root: Path, link_commits: bool):
     kind = "Stelle ü/%2F b"
-    tables = NativeTables(root, buckets=BUCKETS)
+    tables = NativeTables(root, buckets=BUCKETS, link_commits=link_commits)
     tables.append("text_history", texts(text("j1", "p1", entity_type=kind)), batch(0))
     assert by_duckdb(root, "text_history", "SELECT entity_type FROM rows") == [(kind,)]
     assert NativeTables(root, buckets=BUCKETS).fields_of([TextKey(kind, "j1", "p1")]) != {}
+
+
+@pytest.mark.parametrize("link_commits", [True, False])
+def test_a_model_version_of_any_script_replaces_its_own_pointer(root: Path, link_commits: bool):
+    for number, position in enumerate(("p1", "p2")):
+        tables = NativeTables(root, buckets=BUCKETS, link_commits=link_commits)
+        tables.merge_current(pointers(pointer("j1", position, model_version="our bge ü/%2F")), batch(number))
+    assert by_duckdb(root, "embedding_current", "SELECT position FROM rows") == [("p2",)]
 
 
 def test_a_checkpoint_and_a_long_log_change_no_answer(root: Path):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from deltalake import DeltaTable
 
-from jude.tables import store_index
+from jude.errors import TransientTableError
+from jude.tables import store_index, stored_vectors
+from jude.tables.data_files import read_file
 from jude.tables.native import NativeTables
 from jude.tables.protocol import Tables
 from jude.tables.store_index import StoreIndex, hash64
@@ -67,6 +72,29 @@ def test_a_compaction_by_somebody_else_is_followed(root: Path):
     assert found(tables, "v0", "v4", "none") == ["v0", "v4"]
     tables.append("embedding_store", vectors(vector("v9")), batch(9))
     assert found(tables, "v9", "v1") == ["v1", "v9"]
+
+
+@pytest.mark.parametrize("known_before", [True, False])
+def test_what_could_not_be_read_once_is_found_the_next_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch, known_before: bool
+):
+    tables, other = (NativeTables(root, buckets=BUCKETS) for _ in range(2))
+    tables.append("embedding_store", vectors(vector("a")), batch(0))
+    if known_before:
+        assert found(tables, "a") == ["a"]
+    other.append("embedding_store", vectors(vector("b")), batch(0, "s2"))
+    other.append("embedding_store", vectors(vector("c")), batch(1, "s2"))
+    reads = iter([None, OSError(errno.EIO, "the storage does not answer")])
+
+    def read_but_once(*asked: Any) -> pa.Table:
+        if (error := next(reads, None)) is not None:
+            raise error
+        return read_file(*asked)
+
+    monkeypatch.setattr(stored_vectors, "read_file", read_but_once)
+    with pytest.raises(TransientTableError):
+        tables.stored("m1", ["a", "b", "c"])
+    assert found(tables, "a", "b", "c") == ["a", "b", "c"]
 
 
 def test_an_erased_vector_is_gone(root: Path):

@@ -253,7 +253,10 @@ def _position(envelope: Mapping[str, Any], op: str, source_epoch: int, offset: i
     transaction = envelope.get("transaction")
     order = transaction.get("total_order") if isinstance(transaction, dict) else None
     tx_order = _whole(order, MAX_TX_ORDER, "bad_transaction", "transaction.total_order")
-    return str(Position(source_epoch, lsn, 0 if op == "r" else 1, tx_order, 0 if lsn else offset))
+    streamed = 0 if op == "r" else 1
+    if not lsn:  # the offset alone orders: total_order begins anew with every transaction
+        return str(Position(source_epoch, 0, streamed, 0, offset))
+    return str(Position(source_epoch, lsn, streamed, tx_order, 0))
 
 
 def _whole(value: Json, most: int, error_class: str, what: str) -> int:

@@ -152,6 +152,8 @@ def _keep(event: Event, state: KeyState, level: str) -> None:
 def _changed(event: Event, state: KeyState | None) -> KeyState:
     state = state or KeyState(status="live", position="")
     _supersede(state)
+    if state.status == "deleted" and _same_log(event, state) and event.offset < (state.offset or 0):
+        state.offset = (state.offset or 0) + 1  # the older delete came after this change, and its tombstone is to come
     event.reason, event.writes_text = Reason.CHANGED, True
     state.status, state.changed_by, state.fields = "live", event, event.fields
     state.text_position, state.columns_hash, state.text_hash = event.position, event.columns_hash, event.text_hash
@@ -161,11 +163,14 @@ def _changed(event: Event, state: KeyState | None) -> KeyState:
 
 
 def _digests(event: Event, source: KeyState | None, entity: Entity) -> dict[str, str] | None:
-    """One digest per text column, placeholders' from the known state; None when one cannot be had."""
+    """One digest per text column, placeholders' from the known state; None when one cannot be had.
+
+    What an old key got after the key change (somebody made it anew) is not what the new key took along.
+    """
     digests = {name: column_digest(raw) for name, raw in (event.fields or {}).items()}
     if not event.unavailable:
         return digests
-    if source is None or _gap_before(event, source):
+    if source is None or _gap_before(event, source) or (source.text_position or "") > (event.position or ""):
         return None
     remembered = split_columns_hash(entity, source.columns_hash) if source.columns_hash else None
     if remembered is None and source.fields:

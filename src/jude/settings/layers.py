@@ -105,7 +105,7 @@ def _lay(
         if isinstance(value, dict) and isinstance(values.get(key), dict):
             _lay(value, values[key], origin, written_in, place)
             continue
-        values[key] = value
+        values[key] = deepcopy(value)  # an anchor's uses are one object
         for below in [known for known in origin if known[: len(place)] == place]:
             del origin[below]
         origin[place] = written_in

@@ -82,7 +82,6 @@ class TableLog:
     ) -> None:
         self.spec = spec
         self.version = -1
-        self.generation = 0  # raised when the file list was read anew instead of followed
         self._uri, self._options, self._fs, self._check = uri, dict(storage_options or {}) or None, files_at, check
         self._link_commits = link_commits
         # A batch commits to five tables: not all of them pause for their checkpoint in the same one.
@@ -91,7 +90,6 @@ class TableLog:
         self._by_partition: dict[Partition, dict[str, DataFile]] = {}
         self._txns: dict[str, int | None] = {}
         self._handle: DeltaTable | None = None
-        self._journal: list[tuple[DataFile, bool]] = []  # (file, added) since drain()
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -120,10 +118,6 @@ class TableLog:
         """Give the partitions that have files."""
         return self._by_partition.keys()
 
-    def holds(self, path: str) -> bool:
-        """Tell whether a file is live."""
-        return path in self._files
-
     def transaction_version(self, app_id: str) -> int | None:
         """Give the newest version that this app id committed, as of the last refresh; None if it never did."""
         if app_id not in self._txns:
@@ -131,18 +125,12 @@ class TableLog:
             self._txns[app_id] = self._handle.transaction_version(app_id)
         return self._txns[app_id]
 
-    def drain(self) -> list[tuple[DataFile, bool]]:
-        """Give (file, was it added) for every change since the last drain, in order."""
-        journal, self._journal = self._journal, []
-        return journal
-
     def _load(self) -> None:
         """Open the table with delta-rs and take over its state."""
         handle = DeltaTable(self._uri, storage_options=self._options)
         self._check(handle)
         self._handle, self.version = handle, handle.version()
-        self._files, self._by_partition, self._txns, self._journal = {}, {}, {}, []
-        self.generation += 1
+        self._files, self._by_partition, self._txns = {}, {}, {}
         for row in pa.table(handle.get_add_actions(flatten=True)).to_pylist():
             self._add(_file_of_handle(row, self.spec.partition_by))
 
@@ -152,6 +140,8 @@ class TableLog:
         try:
             with self._fs.open_input_stream(path) as stream:
                 text = stream.read().decode()
+            if not text:
+                raise json.JSONDecodeError("nothing is written yet", text, 0)
             return [json.loads(line) for line in text.splitlines() if line]
         except FileNotFoundError:
             return None
@@ -180,7 +170,6 @@ class TableLog:
     def _add(self, file: DataFile) -> None:
         self._files[file.path] = file
         self._by_partition.setdefault(file.partition, {})[file.path] = file
-        self._journal.append((file, True))
 
     def _remove(self, path: str) -> None:
         file = self._files.pop(path, None)
@@ -190,7 +179,6 @@ class TableLog:
         del siblings[path]
         if not siblings:
             del self._by_partition[file.partition]
-        self._journal.append((file, False))
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -287,11 +275,20 @@ def _file_of_handle(row: dict[str, Any], partition_by: Sequence[str]) -> DataFil
 
 def _add_action(add: Action) -> AddAction:
     return AddAction(
-        add["path"], add["size"], add["partitionValues"], add["modificationTime"], add["dataChange"], add["stats"]
+        disk_path(add["path"]),  # delta-rs spells it for the log itself
+        add["size"],
+        add["partitionValues"],
+        add["modificationTime"],
+        add["dataChange"],
+        add["stats"],
     )
 
 
 def _remove_action(remove: Action) -> RemoveAction:
     return RemoveAction(
-        remove["path"], remove["dataChange"], remove["deletionTimestamp"], remove["size"], remove["partitionValues"]
+        disk_path(remove["path"]),
+        remove["dataChange"],
+        remove["deletionTimestamp"],
+        remove["size"],
+        remove["partitionValues"],
     )

@@ -8,7 +8,7 @@ A hash that agrees by chance costs one look into a file, never a wrong answer: w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Final
 
 import numpy as np
@@ -56,30 +56,30 @@ class StoreIndex:
         """Bytes in the sorted arrays."""
         return self._hashes.nbytes + self._places.nbytes
 
-    def holds(self, path: str) -> bool:
-        return path in self._numbers
+    @property
+    def paths(self) -> Set[str]:
+        """The files whose rows are held."""
+        return self._numbers.keys()
 
     def add_file(self, path: str, input_hashes: pa.ChunkedArray) -> None:
         """Take in the rows of a new file."""
-        number = self._numbers[path] = len(self._files)
-        self._files.append(path)
-        hashes = hash64(input_hashes)
-        if len(hashes) + len(self._recent) <= MERGE_AT_ENTRIES:
-            for value in hashes.tolist():
-                self._recent[value] = (*self._recent.get(value, ()), number)
-            return
-        self._fold_in(hashes, np.full(len(hashes), number, dtype=np.uint32))
+        self.add_files([(path, input_hashes)])
 
     def add_files(self, files: Iterable[tuple[str, pa.ChunkedArray]]) -> None:
-        """Take in many files with one sort: the first build."""
-        hashes, places = [], []
-        for path, input_hashes in files:
-            number = self._numbers[path] = len(self._files)
+        """Take in the rows of new files, with one sort at most; of none where one of them cannot be read."""
+        numbered: list[tuple[int, Hashes]] = []
+        new = [(path, hash64(input_hashes)) for path, input_hashes in files]
+        for path, hashes in new:
+            numbered.append((len(self._files), hashes))
+            self._numbers[path] = len(self._files)
             self._files.append(path)
-            hashes.append(hash64(input_hashes))
-            places.append(np.full(len(hashes[-1]), number, dtype=np.uint32))
-        if hashes:
-            self._fold_in(np.concatenate(hashes), np.concatenate(places))
+        if sum(len(hashes) for _, hashes in numbered) + len(self._recent) > MERGE_AT_ENTRIES:
+            places = [np.full(len(hashes), number, dtype=np.uint32) for number, hashes in numbered]
+            self._fold_in(np.concatenate([hashes for _, hashes in numbered]), np.concatenate(places))
+            return
+        for number, hashes in numbered:
+            for value in hashes.tolist():
+                self._recent[value] = (*self._recent.get(value, ()), number)
 
     def remove_file(self, path: str) -> None:
         """Forget a file that a compaction or an erasure replaced."""

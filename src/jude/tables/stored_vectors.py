@@ -26,7 +26,6 @@ class StoredVectors:
     def __init__(self, index_vectors: int) -> None:
         self._index_vectors = index_vectors
         self._indexes: dict[str, StoreIndex] = {}
-        self._generation = -1
         self._widths: dict[str, tuple[int, str]] = {}
 
     def fetch(
@@ -79,28 +78,16 @@ class StoredVectors:
         if sum(f.rows or 0 for f in files.values()) > self._index_vectors:
             self._indexes.pop(model_version, None)
             return [(f, list(wanted)) for f in files.values()]
-        index = self._index(log, files_at, model_version, files)
+        index = self._index(files_at, model_version, files)
         return [(files[path], hashes) for path, hashes in index.files_of(wanted).items()]
 
-    def _index(
-        self, log: TableLog, files_at: pa_fs.FileSystem, model_version: str, files: Mapping[str, DataFile]
-    ) -> StoreIndex:
-        if log.generation != self._generation:
-            self._indexes.clear()  # the list of files was read anew: what changed is not known
-            self._generation = log.generation
-            log.drain()
-        for file, added in log.drain():
-            index = self._indexes.get(file.partition[0])
-            if index is not None and added:
-                if not log.holds(file.path):  # compacted since, and perhaps vacuumed: its removal comes in this journal
-                    continue
-                index.add_file(file.path, _hashes_in(files_at, file))
-            elif index is not None:
-                index.remove_file(file.path)
-        if model_version not in self._indexes:
-            index = self._indexes[model_version] = StoreIndex()
-            index.add_files((path, _hashes_in(files_at, file)) for path, file in files.items())
-        return self._indexes[model_version]
+    def _index(self, files_at: pa_fs.FileSystem, model_version: str, files: Mapping[str, DataFile]) -> StoreIndex:
+        """Give the index of these files: a file never changes, so only those that came and went are looked at."""
+        index = self._indexes.setdefault(model_version, StoreIndex())
+        for path in index.paths - files.keys():
+            index.remove_file(path)
+        index.add_files((path, _hashes_in(files_at, file)) for path, file in files.items() if path not in index.paths)
+        return index
 
 
 def width_error(where: str, version: str, found: tuple[int, str], made: tuple[int, str]) -> TerminalTableError:
