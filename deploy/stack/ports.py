@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 
 
@@ -14,12 +15,21 @@ def is_free(port: int | None) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ask the system for ports that nobody uses now."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Find ports that nobody uses now, below those that the system gives to whoever asks for any.
+
+    Of one from among these Spark may take the number next, and read what a client of ours, come too late, sends it.
+    """
+    found: dict[int, socket.socket] = {}
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        while len(found) < count:
+            port = random.randrange(15_000, 32_000)  # noqa: S311  nothing is secret
+            if port not in found:
+                found[port] = socket.socket()
+                try:
+                    found[port].bind(("127.0.0.1", port))
+                except OSError:
+                    found.pop(port).close()
+        return list(found)
     finally:
-        for each in sockets:
+        for each in found.values():
             each.close()

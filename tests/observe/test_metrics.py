@@ -8,6 +8,7 @@ import urllib.request
 import numpy as np
 import pytest
 
+from deploy.stack.ports import free_ports
 from jude.errors import TerminalEnvironmentError
 from jude.observe import BatchCounts, Histogram
 from jude.observe.metrics import Metrics, open_metrics
@@ -16,14 +17,8 @@ from jude.settings.models import MetricsSettings
 HOST = "127.0.0.1"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_batch_is_counted_and_served() -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     metrics = open_metrics(MetricsSettings(port, HOST))
     assert metrics is not None
     fresh = Histogram()

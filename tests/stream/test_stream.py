@@ -216,7 +216,7 @@ def test_a_version_that_readers_do_not_see_is_warned_of(
         caplog.clear()
         with pytest.raises(TerminalSourceError):  # before anything is read
             run_stream(deployment.settings(f"source.path={tmp_path / 'gone'}", *more))
-        assert [record.message for record in caplog.records if record.levelname == "WARNING"] == warnings
+        assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == warnings
 
 
 @pytest.mark.usefixtures("own_process")

@@ -140,7 +140,7 @@ def test_a_writer_remembers_the_files_that_are_there_and_no_others(root: Path) -
 
     def remembered() -> int:
         gc.collect()
-        return sum(isinstance(each, DataFile) for each in gc.get_objects())
+        return sum(type(each) is DataFile for each in gc.get_objects())
 
     tables = NativeTables(root, buckets=BUCKETS)
     tables.merge_current(pointers(pointer("j1", "p00")), batch(0))
