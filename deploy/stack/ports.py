@@ -22,7 +22,7 @@ def free_ports(count: int) -> list[int]:
     found: dict[int, socket.socket] = {}
     try:
         while len(found) < count:
-            port = random.randrange(15_000, 32_000)  # noqa: S311  nothing is secret
+            port = random.randrange(15_000, 32_000)
             if port not in found:
                 found[port] = socket.socket()
                 try:
