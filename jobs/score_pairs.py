@@ -15,7 +15,6 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import col, sha2
 
-from jude.cli.failing import sentence_of
 from jude.errors import TerminalTrainingError
 from jude.jobs import exit_code
 from jude.spark import build_spark
@@ -56,7 +55,7 @@ def _read(spark: SparkSession, path: str) -> DataFrame:
     try:
         return spark.read.format("delta" if DeltaTable.isDeltaTable(spark, path) else "parquet").load(path)
     except AnalysisException as error:
-        raise TerminalTrainingError(f"{path} cannot be read as pairs: {sentence_of(error)}") from error
+        raise TerminalTrainingError(f"{path} cannot be read as pairs: {str(error).splitlines()[0]}") from error
 
 
 def _scored(spark: SparkSession, path: str) -> DataFrame:

@@ -49,7 +49,8 @@ def test_nobody_waits_for_a_model_that_goes() -> None:
     """It goes where its last user lets it go: on the thread that answers all calls."""
     model = ModelApart(SPEC, 1)
     process, waiting = model._process, SimpleQueue[threading.Thread]()
-    model._process = SimpleNamespace(wait=lambda *_: waiting.put(threading.current_thread()))  # type: ignore[assignment]
+    ended = SimpleNamespace(wait=lambda *_: waiting.put(threading.current_thread()))
+    model._process = ended  # type: ignore[assignment]  # all that a model does with it when it goes
     del model
     gc.collect()
 

@@ -68,7 +68,7 @@ def run_query(settings: Settings, query: str, limit: int) -> Rows:
 
 def _refuse_changes(spark: SparkSession, query: str) -> None:
     """Raise TerminalError for a statement that is no question: the tables are the stream's."""
-    from py4j.java_gateway import is_instance_of  # type: ignore[import-untyped]
+    from py4j.java_gateway import is_instance_of
 
     gateway: Any = spark.sparkContext._gateway
     session: Any = spark._jsparkSession

@@ -52,10 +52,11 @@ def locked(checkpoint: str) -> Iterator[None]:
 def require_metadata(checkpoint: str) -> None:
     """Raise TerminalTableError where the file that names the query is there and is no JSON."""
     folder = local_folder(checkpoint)
-    try:
-        json.loads((folder / "metadata").read_bytes()) if folder else None
-    except FileNotFoundError:
+    metadata = folder / "metadata" if folder else None
+    if metadata is None or not metadata.exists():
         return
+    try:
+        json.loads(metadata.read_bytes())
     except ValueError:
         raise _damaged(checkpoint, f"{folder}/metadata is no JSON") from None
 

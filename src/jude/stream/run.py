@@ -45,8 +45,10 @@ def run_stream(settings: Settings, report: Callable[[Applied], None] | None = No
         require_metadata(settings.stream.checkpoint)
         require_own_tables(settings.stream.checkpoint, versions)
         if version_of_alias(versions) != pipeline.model_version:
-            told = {"model_version": pipeline.model_version}
-            log_event(log, logging.WARNING, "feeds a version that is not current: readers do not see it", **told)
+            log_event(
+                log, logging.WARNING, "feeds a version that is not current: readers do not see it",
+                model_version=pipeline.model_version,
+            )  # fmt: skip
         if metrics is not None:
             spark.streams.addListener(_listener(metrics))
         check_topics(spark, settings)

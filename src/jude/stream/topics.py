@@ -33,7 +33,7 @@ def check_topics(spark: SparkSession, settings: Settings) -> None:
 
     Raises TerminalSourceError with what to do. A broker that does not answer is left to Spark, which waits for it.
     """
-    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+    from py4j.protocol import Py4JJavaError
 
     folder, source = local_folder(settings.stream.checkpoint), settings.source
     if source.kind != "kafka" or source.kafka is None or folder is None:

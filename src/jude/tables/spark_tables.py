@@ -300,7 +300,7 @@ def quick_session(spark: SparkSession) -> SparkSession:
 @contextmanager
 def spark_errors(where: str) -> Iterator[None]:
     """Turn what Spark and Delta raise while `where` is read or written into JUDE's errors."""
-    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+    from py4j.protocol import Py4JJavaError
     from pyspark.errors import AnalysisException, PySparkException
 
     try:

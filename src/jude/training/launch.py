@@ -94,7 +94,7 @@ def train_distributed(
     Raises TransientTrainingError when a rank was lost, so that the same call resumes, and TerminalTrainingError where
     it would end in the same way.
     """
-    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+    from py4j.protocol import Py4JJavaError
     from pyspark.errors import PySparkException
     from pyspark.ml.torch.distributor import TorchDistributor
     from pyspark.sql import SparkSession
